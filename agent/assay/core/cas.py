@@ -1,0 +1,154 @@
+"""A content store: files named by their sha256 in one directory, on either side of the wire.
+
+A file appears under its final name only whole, verified and flushed to disk: bytes go to
+``partial/<hex>``, are checked against the promised size and digest, fsynced and renamed. A
+partial file stays for the next attempt to resume from. Safe for several processes: two writers of
+the same content end in the same file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from assay.core import digest as digests
+from assay.core.errors import BadMessage, CorruptArtifact, DiskFull, NotFound
+from assay.core.model import ArtifactRef
+
+_CHUNK_BYTES = 1 << 20
+
+
+class ContentStore:
+    """Artifacts under ``root``; creates the directory, needs no closing."""
+
+    def __init__(self, root: Path) -> None:
+        self._whole = root / "sha256"
+        self._partial = root / "partial"
+        for directory in (self._whole, self._partial):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def path(self, digest: str) -> Path:
+        """Where the file of ``digest`` lies; :class:`NotFound` if it is not held."""
+        path = self._path(digest)
+        if not path.is_file():
+            raise NotFound(f"artifact {digest} is not held here")
+        return path
+
+    def has(self, digest: str) -> bool:
+        """Whether the whole file is held."""
+        return self._path(digest).is_file()
+
+    def held(self) -> Iterator[tuple[str, int]]:
+        """Every digest held, with its size in bytes."""
+        for path in self._whole.glob("??/*"):
+            yield f"sha256:{path.name}", path.stat().st_size
+
+    def add_bytes(self, data: bytes, media_type: str) -> ArtifactRef:
+        """Stores ``data`` and names it."""
+        ref = ArtifactRef(digests.of_bytes(data), len(data), media_type)
+        self.receive(ref, [data])
+        return ref
+
+    def add_file(self, source: Path, media_type: str) -> ArtifactRef:
+        """Stores a copy of ``source`` and names it."""
+        ref = ArtifactRef(digests.of_file(source), source.stat().st_size, media_type)
+        with source.open("rb") as file:
+            self.receive(ref, iter(lambda: file.read(_CHUNK_BYTES), b""))
+        return ref
+
+    def partial_bytes(self, ref: ArtifactRef) -> int:
+        """How many bytes of ``ref`` an earlier attempt left: where to resume."""
+        try:
+            return self._partial_path(ref.digest).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def discard_partial(self, ref: ArtifactRef) -> None:
+        """Forgets what an earlier attempt left of ``ref``."""
+        self._partial_path(ref.digest).unlink(missing_ok=True)
+
+    def receive(self, ref: ArtifactRef, chunks: Iterable[bytes], *, resume: bool = False) -> Path:
+        """Writes ``chunks`` (from the partial file's end on, if ``resume``), verifies, publishes.
+
+        Raises :class:`CorruptArtifact` where size or digest are not the promised ones (the partial
+        file is dropped then) and :class:`DiskFull` where there is no room. If ``chunks`` raises,
+        what arrived stays for the next attempt.
+        """
+        final = self._path(ref.digest)
+        if final.is_file():
+            return final
+        partial = self._partial_path(ref.digest)
+        try:
+            self._append(partial, ref, chunks, resume)
+            self._verify(partial, ref)
+            final.parent.mkdir(exist_ok=True)
+            os.replace(partial, final)
+            _fsync_directory(final.parent)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFull(
+                    f"no room for artifact {ref.digest} ({ref.size_bytes} bytes) in "
+                    f"{self._whole.parent}: free some space there"
+                ) from error
+            raise
+        return final
+
+    def remove(self, digest: str) -> None:
+        """Drops the file of ``digest`` if it is held."""
+        self._path(digest).unlink(missing_ok=True)
+
+    def quarantine(self, digest: str) -> None:
+        """Moves a file that failed a later check aside, so that it is fetched anew."""
+        path = self._path(digest)
+        if path.is_file():
+            shutil.move(path, self._partial / f"{path.name}.corrupt")
+
+    def _append(
+        self, partial: Path, ref: ArtifactRef, chunks: Iterable[bytes], resume: bool
+    ) -> None:
+        with partial.open("ab" if resume else "wb") as file:
+            written = file.tell()
+            for chunk in chunks:
+                written += len(chunk)
+                if written > ref.size_bytes:
+                    break
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        if written > ref.size_bytes:
+            partial.unlink()
+            raise CorruptArtifact(f"artifact {ref.digest} is longer than {ref.size_bytes} bytes")
+
+    def _verify(self, partial: Path, ref: ArtifactRef) -> None:
+        size = partial.stat().st_size
+        if size != ref.size_bytes:
+            raise CorruptArtifact(
+                f"artifact {ref.digest} ended after {size} of {ref.size_bytes} bytes"
+            )
+        found = digests.of_file(partial)
+        if found != ref.digest:
+            partial.unlink()
+            raise CorruptArtifact(f"artifact {ref.digest} arrived as {found}")
+
+    def _path(self, digest: str) -> Path:
+        name = self._name(digest)
+        return self._whole / name[:2] / name
+
+    def _partial_path(self, digest: str) -> Path:
+        return self._partial / self._name(digest)
+
+    def _name(self, digest: str) -> str:
+        if not digests.is_digest(digest):
+            raise BadMessage(f"{digest!r} is not of the form sha256:<64 hex digits>")
+        return digests.hex_of(digest)
+
+
+def _fsync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

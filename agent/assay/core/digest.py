@@ -1,0 +1,48 @@
+"""Names for content: sha256, written ``sha256:<64 hex>``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+_PREFIX = "sha256:"
+_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
+_CHUNK_BYTES = 1 << 20
+
+
+def of_bytes(data: bytes) -> str:
+    """The digest of ``data``."""
+    return _PREFIX + hashlib.sha256(data).hexdigest()
+
+
+def of_file(path: Path) -> str:
+    """The digest of the file at ``path``, read in chunks."""
+    hasher = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            hasher.update(chunk)
+    return _PREFIX + hasher.hexdigest()
+
+
+def of_json(value: Any) -> str:
+    """The digest of a JSON-able value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return of_bytes(text.encode())
+
+
+def is_digest(text: str) -> bool:
+    """Whether ``text`` has the form of a digest (so that it is safe as a file name)."""
+    return _PATTERN.fullmatch(text) is not None
+
+
+def hex_of(digest: str) -> str:
+    """The 64 hex digits of a digest."""
+    return digest.removeprefix(_PREFIX)
+
+
+def short(digest: str) -> str:
+    """Twelve hex digits, for people."""
+    return hex_of(digest)[:12]

@@ -1,0 +1,176 @@
+"""What the store keeps, as frozen values. Times are UTC nanoseconds of the controller's clock."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from assay.core.model import ArtifactRef, DeviceFacts, GoldenSpec, Result, RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A join token; only the hash of its secret is kept."""
+
+    token_id: str
+    secret_sha256: str
+    created_ns: int
+    expires_ns: int
+    uses_left: int
+    revoked: bool = False
+    note: str = ""
+
+
+class DeviceState(enum.Enum):
+    """Whether a device may speak to us."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """A device that enrolled; ``key_sha256`` is over its public key (SubjectPublicKeyInfo DER)."""
+
+    device_id: str
+    name: str
+    state: DeviceState
+    key_sha256: str
+    enrolled_ns: int
+    certificate_not_after_ns: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    facts: DeviceFacts | None = None
+    last_seen_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """Real samples, one .npz (``x``, ``y``) per split, each held by digest."""
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, ArtifactRef]
+    counts: Mapping[str, int]
+    preprocessing_json: str
+    added_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StaticCost:
+    """What a file costs before it ever runs; ``macs`` is None where an operator has no rule."""
+
+    parameters: int
+    macs: int | None
+    file_bytes: int
+    transfer_bytes: int
+    operators: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class VariantFile:
+    """A variant in one file format, with the outputs the same file gave on the controller."""
+
+    artifact: ArtifactRef
+    cost: StaticCost
+    golden: GoldenSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VariantRecord:
+    """A model after a recipe. ``variant_id`` is the digest of ``identity``: model, recipe steps,
+    seeds, data and tool versions (built), or of the file itself (added)."""
+
+    variant_id: str
+    name: str
+    model: str
+    dataset: str
+    origin: str
+    identity: Mapping[str, object]
+    files: Mapping[str, VariantFile]
+    notes: Mapping[str, str]
+    created_ns: int
+
+
+class SweepState(enum.Enum):
+    """RUNNING until every round has ended one way or another."""
+
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRecord:
+    """A sweep as submitted; ``spec_json`` is the validated file, normalised."""
+
+    sweep_id: str
+    name: str
+    spec_json: str
+    seed: int
+    rounds: int
+    state: SweepState
+    created_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CellRecord:
+    """One thing to measure: ``run`` is its template (no attempt yet). Cells of one ``group`` share
+    a device and are measured in the same rounds."""
+
+    cell_key: str
+    sweep_id: str
+    device_id: str
+    group: str
+    run: RunSpec
+    baseline: bool
+
+
+class RoundState(enum.Enum):
+    """QUEUED → LEASED → DONE; a lease that runs out goes back to QUEUED with a higher fence."""
+
+    QUEUED = "queued"
+    LEASED = "leased"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """One round of one group on one device; ``fence`` counts its grants."""
+
+    round_id: str
+    sweep_id: str
+    device_id: str
+    group: str
+    index: int
+    state: RoundState
+    fence: int
+    runs: tuple[RunSpec, ...]
+    lease_expires_ns: int | None = None
+    grants: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRecord:
+    """A stored result; ``superseded`` ones came from a lease that had been granted anew."""
+
+    attempt_id: str
+    seq: int
+    device_id: str
+    sha256: str
+    superseded: bool
+    recorded_ns: int
+    result: Result
+
+
+class RecordOutcome(enum.Enum):
+    """What became of a reported result; mirrors ``assay.v1.RecordStatus``."""
+
+    STORED = "stored"
+    ALREADY_STORED = "already_stored"
+    STORED_SUPERSEDED = "stored_superseded"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"

@@ -1,0 +1,143 @@
+"""The store: one interface, one contract suite (tests/contract/test_store.py) for every backend.
+
+Every method is one transaction and durable when it returns. Methods are safe to call from several
+threads and from several processes on the same database. Absent things raise
+:class:`~assay.core.errors.NotFound`; taken names raise :class:`~assay.core.errors.AlreadyExists`.
+Times are given by the caller, so that tests own the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from assay.controller.records import (
+    CellRecord,
+    DatasetRecord,
+    DeviceRecord,
+    RecordOutcome,
+    ResultRecord,
+    RoundRecord,
+    RoundState,
+    SweepRecord,
+    SweepState,
+    TokenRecord,
+    VariantRecord,
+)
+from assay.core.model import DeviceFacts, Round
+
+
+class Store(Protocol):
+    """The truth about tokens, devices, datasets, variants, sweeps, rounds and results."""
+
+    # tokens
+    def add_token(self, token: TokenRecord) -> None: ...
+    def tokens(self) -> list[TokenRecord]: ...
+    def revoke_token(self, token_id: str) -> None: ...
+    def spend_token(self, secret_sha256: str, now_ns: int) -> TokenRecord:
+        """Takes one use off a token; :class:`Unauthenticated` if it is unknown, spent, revoked or
+        expired. Atomic: a token with one use enrols one device however many ask at once."""
+        ...
+
+    # devices
+    def add_device(self, device: DeviceRecord) -> None: ...
+    def devices(self) -> list[DeviceRecord]: ...
+    def device(self, name_or_id: str) -> DeviceRecord: ...
+    def update_device(self, device: DeviceRecord) -> None:
+        """Replaces the record of the same ``device_id``."""
+        ...
+
+    def seen(self, device_id: str, facts: DeviceFacts | None, now_ns: int) -> None:
+        """Notes a sign of life and, where given, what the device says about itself."""
+        ...
+
+    # datasets and variants
+    def add_dataset(self, dataset: DatasetRecord) -> None:
+        """Adding the same content again is no error."""
+        ...
+
+    def datasets(self) -> list[DatasetRecord]: ...
+    def dataset(self, name: str) -> DatasetRecord: ...
+    def add_variant(self, variant: VariantRecord) -> None:
+        """Same id: files and notes are merged in; same name with another id: AlreadyExists."""
+        ...
+
+    def variants(self) -> list[VariantRecord]: ...
+    def variant(self, name_or_id: str) -> VariantRecord: ...
+    def replace_variant(self, variant: VariantRecord) -> None:
+        """Gives ``variant.name`` to this record; the former owner keeps its id and loses the name
+        (it is renamed ``<name>@<12 hex of its id>``)."""
+        ...
+
+    # sweeps
+    def add_sweep(
+        self, sweep: SweepRecord, cells: Sequence[CellRecord], rounds: Sequence[RoundRecord]
+    ) -> None: ...
+    def add_rounds(self, rounds: Sequence[RoundRecord]) -> None:
+        """More rounds for a sweep (a retry); sets the sweep RUNNING again."""
+        ...
+
+    def sweeps(self) -> list[SweepRecord]: ...
+    def sweep(self, name_or_id: str) -> SweepRecord: ...
+    def set_sweep_state(self, sweep_id: str, state: SweepState) -> None:
+        """CANCELLED also cancels its queued rounds at once; leased ones end by the next sync."""
+        ...
+
+    def cells(self, sweep_id: str) -> list[CellRecord]: ...
+    def rounds(self, sweep_id: str, states: Iterable[RoundState] = ()) -> list[RoundRecord]:
+        """By group and index; all states where none is named."""
+        ...
+
+    # leases
+    def lease_round(self, device_id: str, lease_ns: int, now_ns: int) -> Round | None:
+        """Grants this device its next queued round (oldest sweep first, then index), fence + 1;
+        None where it already holds one or there is nothing for it."""
+        ...
+
+    def held_rounds(self, device_id: str) -> list[Round]:
+        """What this device should be running now: its leased rounds of sweeps not cancelled."""
+        ...
+
+    def finish_round(self, round_id: str, fence: int, state: RoundState) -> bool:
+        """DONE or FAILED; False where the fence is not the current one. A sweep whose rounds have
+        all ended becomes DONE."""
+        ...
+
+    def expire_leases(self, now_ns: int, max_grants: int) -> list[str]:
+        """Puts rounds whose lease ran out back into the queue (FAILED after ``max_grants``
+        grants); returns their ids."""
+        ...
+
+    def may_read(self, device_id: str, digest: str) -> bool:
+        """Whether a round leased to this device now names the artifact."""
+        ...
+
+    # results
+    def record(
+        self, device_id: str, results: Sequence[tuple[str, int, str, bytes]], now_ns: int
+    ) -> list[RecordOutcome]:
+        """Records (attempt_id, seq, sha256, body) in one transaction, idempotently, in order.
+
+        A body that is unreadable, has another hash, or names an attempt that was never leased to
+        this device is REJECTED and changes nothing. A round all of whose attempts have a result of
+        the current fence becomes DONE."""
+        ...
+
+    def results(
+        self,
+        *,
+        sweep_id: str | None = None,
+        cell_keys: Iterable[str] = (),
+        superseded: bool = False,
+    ) -> list[ResultRecord]:
+        """In the order of recording; superseded ones only on request."""
+        ...
+
+    def result(self, attempt_id: str) -> ResultRecord: ...
+
+    # upkeep
+    def counts(self) -> Mapping[str, int]:
+        """Rows per table, for ``doctor`` and ``/metrics``."""
+        ...
+
+    def close(self) -> None: ...
