@@ -70,7 +70,8 @@ def message_type(cls: type) -> type[Message]:
 
 
 def _fill(message: Message, value: Any) -> None:
-    for name, hint in _hints(type(value)).items():
+    cls: Any = type(value)
+    for name, hint in _hints(cls).items():
         item = getattr(value, name)
         if item is None:
             continue
