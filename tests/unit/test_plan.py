@@ -1,0 +1,205 @@
+"""A plan multiplies the file out, interleaves it, and says what it leaves out and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from assay.controller.plan import cell_key, estimate_ns, lease_ns, make_plan, more_rounds
+from assay.controller.records import ResultRecord, RoundState
+from assay.core.errors import SpecError
+from assay.core.model import (
+    Absent,
+    Failure,
+    FailureClass,
+    Provenance,
+    Quality,
+    Result,
+    RunSpec,
+    Verdict,
+    VerdictKind,
+)
+from tests.planning import CANARY, DATASET, VARIANTS, device, plan, spec, without_facts
+
+
+def record(run: RunSpec, kind: VerdictKind, failure: Failure | None = None) -> ResultRecord:
+    facts = device().facts
+    assert facts is not None
+    result = Result(
+        attempt_id=run.attempt_id,
+        seq=1,
+        round_id="r",
+        sweep_id="s1",
+        round_index=0,
+        fence=1,
+        run=run,
+        verdict=Verdict(kind),
+        latency=None,
+        cold=None,
+        memory=None,
+        energy=Absent("no power sensor here"),
+        quality=Quality("digits", 10, 0.9, None) if run.evaluate and failure is None else None,
+        golden=None,
+        conditions=None,
+        provenance=Provenance("bench", facts, "1.0", 1, 10**9, "0.1.0"),
+        environment={},
+        factors={},
+        failure=failure,
+    )
+    return ResultRecord(run.attempt_id, 1, "id-bench", "hash", False, 1, result)
+
+
+def names(round_runs: tuple[RunSpec, ...]) -> Counter[tuple[str, str]]:
+    return Counter((run.variant_name, run.runtime.name) for run in round_runs)
+
+
+def test_every_round_holds_every_cell_once_and_a_canary_per_runtime() -> None:
+    made = plan()
+    assert len(made.rounds) == 3
+    for round_ in made.rounds:
+        assert names(round_.runs) == {
+            ("fp32", "onnxruntime"): 1,
+            ("fp32", "litert"): 1,
+            ("int8", "onnxruntime"): 1,
+            ("pruned", "onnxruntime"): 1,
+            ("canary", "onnxruntime"): 1,
+            ("canary", "litert"): 1,
+        }
+
+
+def test_the_order_is_drawn_from_the_seed_and_differs_between_rounds() -> None:
+    orders = [[r.cell_key for r in round_.runs] for round_ in plan().rounds]
+    assert orders == [[r.cell_key for r in round_.runs] for round_ in plan().rounds]
+    assert len({tuple(order) for order in orders}) > 1
+    assert orders != [[r.cell_key for r in round_.runs] for round_ in plan(seed=7).rounds]
+
+
+def test_attempts_have_names_of_their_own() -> None:
+    attempts = [run.attempt_id for round_ in plan().rounds for run in round_.runs]
+    assert len(set(attempts)) == len(attempts)
+
+
+def test_accuracy_is_measured_in_the_first_round_and_never_of_a_canary() -> None:
+    first, *others = plan().rounds
+    assert {run.evaluate for run in first.runs if not run.canary} == {True}
+    assert not any(run.evaluate for run in first.runs if run.canary)
+    assert not any(run.evaluate for round_ in others for run in round_.runs)
+
+
+def test_what_a_device_cannot_run_is_left_out_with_the_reason() -> None:
+    made = make_plan(
+        spec(),
+        sweep_id="s1",
+        now_ns=1,
+        dataset=DATASET,
+        variants=VARIANTS,
+        devices=[device("bench"), device("bare", "onnxruntime"), without_facts(device("new"))],
+        canary=CANARY,
+    )
+    reasons = {(s.device, s.variant, s.runtime): s.reason for s in made.skipped}
+    assert reasons["bench", "int8", "litert"] == "the variant has no tflite file"
+    assert "has no working litert" in reasons["bare", "fp32", "litert"]
+    assert reasons["new", "fp32", "onnxruntime"] == "the device has not synced yet"
+    assert {cell.device_id for cell in made.cells} == {"id-bench", "id-bare"}
+
+
+def test_threads_batches_and_exclusions_multiply_and_cut() -> None:
+    made = plan(
+        runtimes=[{"name": "onnxruntime", "threads": [1, 2]}],
+        scenarios=[{"kind": "offline", "batch": [1, 8]}],
+        exclude=[{"variant": "int8", "threads": 2}, {"variant": "pruned", "batch": 8}],
+    )
+    cells = [cell for cell in made.cells if not cell.run.canary]
+    assert len(cells) == 3 * 2 * 2 - 2 - 2
+    assert len({cell.group for cell in cells}) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"variants": ["fp23"]}, r"variants\[0\]: no variant is called 'fp23'"),
+        ({"models": ["nett"]}, r"models\[0\]: no variant of a model 'nett'"),
+        ({"variants": ["int8"]}, "baseline: 'fp32' is not among the chosen variants"),
+        ({"devices": {"names": ["pi*"]}}, "no active device matches"),
+        ({"exclude": [{"variant": "*"}]}, "no cell is left to measure"),
+    ],
+)
+def test_a_file_that_leaves_nothing_is_an_error(changes: dict[str, object], problem: str) -> None:
+    with pytest.raises(SpecError, match=problem):
+        plan(**changes)
+
+
+def test_a_cells_key_does_not_depend_on_when_it_is_run() -> None:
+    run = plan().cells[0].run
+    later = replace(run, attempt_id="other", seed=9, evaluate=True)
+    assert cell_key(later, "id-bench") == run.cell_key
+    assert cell_key(run, "id-other") != run.cell_key
+    slower = replace(run, runtime=replace(run.runtime, threads=2))
+    assert cell_key(slower, "id-bench") != run.cell_key
+
+
+def test_nothing_is_added_when_all_results_are_valid() -> None:
+    made = plan()
+    done = [replace(r, state=RoundState.DONE) for r in made.rounds]
+    results = [record(run, VerdictKind.VALID) for r in done for run in r.runs]
+    assert more_rounds(made.sweep, made.cells, done, results) == []
+
+
+def test_a_cell_that_lacks_a_result_is_measured_again_beside_the_baseline() -> None:
+    def is_spoilt(run: RunSpec, index: int) -> bool:
+        return run.variant_name == "int8" and index == 0
+
+    made = plan()
+    done = [replace(r, state=RoundState.DONE) for r in made.rounds]
+    results = [
+        record(run, VerdictKind.INVALID if is_spoilt(run, r.index) else VerdictKind.VALID)
+        for r in done
+        for run in r.runs
+    ]
+    (added,) = more_rounds(made.sweep, made.cells, done, results)
+    assert added.index == 3
+    assert names(added.runs) == {
+        ("fp32", "onnxruntime"): 1,
+        ("fp32", "litert"): 1,
+        ("int8", "onnxruntime"): 1,
+        ("canary", "onnxruntime"): 1,
+        ("canary", "litert"): 1,
+    }
+
+
+def test_queued_rounds_count_towards_what_a_cell_needs() -> None:
+    made = plan()
+    assert more_rounds(made.sweep, made.cells, made.rounds, []) == []
+
+
+def test_a_model_that_cannot_run_is_not_tried_again() -> None:
+    made = plan()
+    done = [replace(r, state=RoundState.DONE) for r in made.rounds]
+    fault = Failure(FailureClass.MODEL, "runtime_rejected", "unsupported operator")
+    results = [
+        record(run, VerdictKind.INVALID, fault)
+        if run.variant_name == "int8"
+        else record(run, VerdictKind.VALID)
+        for r in done
+        for run in r.runs
+    ]
+    assert more_rounds(made.sweep, made.cells, done, results) == []
+
+
+def test_a_cancelled_round_is_replaced_on_resume() -> None:
+    made = plan()
+    states = [RoundState.DONE, RoundState.CANCELLED, RoundState.CANCELLED]
+    rounds = [replace(r, state=state) for r, state in zip(made.rounds, states, strict=True)]
+    results = [record(run, VerdictKind.VALID) for run in rounds[0].runs]
+    added = more_rounds(made.sweep, made.cells, rounds, results)
+    assert [r.index for r in added] == [3, 4]
+    assert names(added[0].runs) == names(made.rounds[0].runs)
+
+
+def test_devices_run_side_by_side_so_the_slowest_decides_the_estimate() -> None:
+    one = plan()
+    two = [replace(r, device_id="id-other") for r in one.rounds[:1]]
+    assert estimate_ns([*one.rounds, *two]) == one.estimate_ns > 0
+    assert lease_ns(one.rounds[0].runs) > estimate_ns(one.rounds[:1])
