@@ -10,6 +10,7 @@ from assay.controller.records import (
     DatasetRecord,
     DeviceRecord,
     DeviceState,
+    ResultRecord,
     StaticCost,
     VariantFile,
     VariantRecord,
@@ -20,11 +21,19 @@ from assay.core.model import (
     MEDIA_NPZ,
     MEDIA_ONNX,
     MEDIA_TFLITE,
+    Absent,
     ArtifactRef,
     CpuFacts,
     DeviceFacts,
+    Failure,
     GoldenSpec,
+    Provenance,
+    Quality,
+    Result,
+    RunSpec,
     RuntimeFacts,
+    Verdict,
+    VerdictKind,
 )
 
 
@@ -109,3 +118,31 @@ def plan(made_from: SweepSpec | None = None, **changes: Any) -> Plan:
 def without_facts(record: DeviceRecord) -> DeviceRecord:
     """The same device before its first sync."""
     return replace(record, facts=None)
+
+
+def record(run: RunSpec, kind: VerdictKind, failure: Failure | None = None) -> ResultRecord:
+    """A result of ``run`` with this verdict; with its accuracy where the run asks for it."""
+    facts = device().facts
+    assert facts is not None
+    result = Result(
+        attempt_id=run.attempt_id,
+        seq=1,
+        round_id="r",
+        sweep_id="s1",
+        round_index=0,
+        fence=1,
+        run=run,
+        verdict=Verdict(kind),
+        latency=None,
+        cold=None,
+        memory=None,
+        energy=Absent("no power sensor here"),
+        quality=Quality("digits", 10, 0.9, None) if run.evaluate and failure is None else None,
+        golden=None,
+        conditions=None,
+        provenance=Provenance("bench", facts, "1.0", 1, 10**9, "0.1.0"),
+        environment={},
+        factors={},
+        failure=failure,
+    )
+    return ResultRecord(run.attempt_id, 1, "id-bench", "hash", False, 1, result)

@@ -8,47 +8,19 @@ from dataclasses import replace
 import pytest
 
 from assay.controller.plan import cell_key, estimate_ns, lease_ns, make_plan, more_rounds
-from assay.controller.records import ResultRecord, RoundState
+from assay.controller.records import RoundState
 from assay.core.errors import SpecError
-from assay.core.model import (
-    Absent,
-    Failure,
-    FailureClass,
-    Provenance,
-    Quality,
-    Result,
-    RunSpec,
-    Verdict,
-    VerdictKind,
+from assay.core.model import Failure, FailureClass, RunSpec, VerdictKind
+from tests.planning import (
+    CANARY,
+    DATASET,
+    VARIANTS,
+    device,
+    plan,
+    record,
+    spec,
+    without_facts,
 )
-from tests.planning import CANARY, DATASET, VARIANTS, device, plan, spec, without_facts
-
-
-def record(run: RunSpec, kind: VerdictKind, failure: Failure | None = None) -> ResultRecord:
-    facts = device().facts
-    assert facts is not None
-    result = Result(
-        attempt_id=run.attempt_id,
-        seq=1,
-        round_id="r",
-        sweep_id="s1",
-        round_index=0,
-        fence=1,
-        run=run,
-        verdict=Verdict(kind),
-        latency=None,
-        cold=None,
-        memory=None,
-        energy=Absent("no power sensor here"),
-        quality=Quality("digits", 10, 0.9, None) if run.evaluate and failure is None else None,
-        golden=None,
-        conditions=None,
-        provenance=Provenance("bench", facts, "1.0", 1, 10**9, "0.1.0"),
-        environment={},
-        factors={},
-        failure=failure,
-    )
-    return ResultRecord(run.attempt_id, 1, "id-bench", "hash", False, 1, result)
 
 
 def names(round_runs: tuple[RunSpec, ...]) -> Counter[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from assay.core import errors, log
+from assay.core import errors
 from assay.core.version import __version__
 
 
@@ -73,12 +73,19 @@ def global_options(group: click.Group) -> click.Group:
 
 def _set_level(ctx: click.Context, _param: click.Parameter, value: str) -> None:
     ctx.meta["assay.level"] = value
-    log.configure(value, json_lines=ctx.meta.get("assay.json", False))
+    _configure(ctx)
 
 
 def _set_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     ctx.meta["assay.json"] = value
-    log.configure(ctx.meta.get("assay.level", "info"), json_lines=value)
+    _configure(ctx)
+
+
+def _configure(ctx: click.Context) -> None:
+    # Imported here: structlog is slow to import, and --help and --version say nothing.
+    from assay.core import log
+
+    log.configure(ctx.meta.get("assay.level", "info"), json_lines=ctx.meta.get("assay.json", False))
 
 
 def run(group: click.Group, env_prefix: str) -> NoReturn:

@@ -14,7 +14,7 @@ from assay.controller.home import Home
 from assay.controller.plan import Plan, Skipped
 from assay.controller.progress import Progress, measure_progress
 from assay.controller.records import SweepRecord
-from assay.controller.serve import running_controller
+from assay.controller.running import running_controller
 from assay.controller.spec import SweepSpec, load_spec
 from assay.controller.store import open_store
 from assay.controller.store.base import Store

@@ -18,7 +18,7 @@ _TAIL_LINES = 15
 
 @contextlib.contextmanager
 def child(
-    name: str, arguments: list[str], environment: Mapping[str, str], log: Path
+    arguments: list[str], environment: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Runs ``python -m ARGUMENTS`` until the block ends; its stderr goes to ``log``.
 
