@@ -25,6 +25,7 @@ class ContentStore:
     """Artifacts under ``root``; creates the directory, needs no closing."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self._whole = root / "sha256"
         self._partial = root / "partial"
         for directory in (self._whole, self._partial):
@@ -94,6 +95,15 @@ class ContentStore:
                     f"{self._whole.parent}: free some space there"
                 ) from error
             raise
+        return final
+
+    def adopt(self, ref: ArtifactRef, file: Path) -> Path:
+        """Takes over ``file``, which holds the verified and flushed content of ``ref`` on the same
+        file system, by renaming it."""
+        final = self._path(ref.digest)
+        final.parent.mkdir(exist_ok=True)
+        os.replace(file, final)
+        _fsync_directory(final.parent)
         return final
 
     def remove(self, digest: str) -> None:

@@ -15,10 +15,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import operator
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -113,30 +114,46 @@ def _scalar(message: Message, name: str, item: Any) -> Any:
 
 
 def _read(message: Message, cls: type) -> Any:
-    values = {name: _read_field(message, name, hint) for name, hint in _hints(cls).items()}
-    return cls(**values)
+    return cls(**{name: read(message) for name, read in _readers(cls)})
 
 
-def _read_field(message: Message, name: str, hint: Any) -> Any:
-    value = getattr(message, name)
+@functools.cache
+def _readers(cls: Any) -> tuple[tuple[str, Callable[[Message], Any]], ...]:
+    """How to read each field of ``cls``, worked out once: results are read by the thousand."""
+    return tuple((name, _reader(name, hint)) for name, hint in _hints(cls).items())
+
+
+def _reader(name: str, hint: Any) -> Callable[[Message], Any]:
     if _is_absent_union(hint):
-        return _read_reading(value, _without(hint, Absent), name)
+        kind = _without(hint, Absent)
+        return lambda message: _read_reading(getattr(message, name), kind, name)
     inner = _without(hint, type(None))
-    if inner is not hint and not message.HasField(name):
-        return None
-    origin = typing.get_origin(inner)
+    read = _present_reader(name, inner)
+    if inner is hint:
+        return read
+    return lambda message: read(message) if message.HasField(name) else None
+
+
+def _present_reader(name: str, hint: Any) -> Callable[[Message], Any]:
+    origin = typing.get_origin(hint)
     if origin is tuple:
-        element = typing.get_args(inner)[0]
-        return tuple(_read(v, element) if _is_value(element) else v for v in value)
+        element = typing.get_args(hint)[0]
+        if _is_value(element):
+            return lambda message: tuple(_read(v, element) for v in getattr(message, name))
+        return lambda message: tuple(getattr(message, name))
     if origin is not None:
-        return dict(value)
-    if _is_value(inner):
-        if not message.HasField(name):
-            raise BadMessage(f"{message.DESCRIPTOR.name}.{name} is missing")
-        return _read(value, inner)
-    if isinstance(inner, type) and issubclass(inner, enum.Enum):
-        return _read_enum(message, name, value, inner)
-    return value
+        return lambda message: dict(getattr(message, name))
+    if _is_value(hint):
+        return lambda message: _read_message(message, name, hint)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return lambda message: _read_enum(message, name, hint)
+    return operator.attrgetter(name)
+
+
+def _read_message(message: Message, name: str, cls: type) -> Any:
+    if not message.HasField(name):
+        raise BadMessage(f"{message.DESCRIPTOR.name}.{name} is missing")
+    return _read(getattr(message, name), cls)
 
 
 def _read_reading(message: Message, cls: type, name: str) -> Any:
@@ -148,15 +165,21 @@ def _read_reading(message: Message, cls: type, name: str) -> Any:
     raise BadMessage(f"{name} holds neither a value nor a reason for its absence")
 
 
-def _read_enum(message: Message, name: str, number: int, cls: type[enum.Enum]) -> enum.Enum:
-    entry = _enum_type(message, name).values_by_number.get(number)
-    member = entry.name.removeprefix(_prefix(cls)) if entry is not None else ""
-    if member not in cls.__members__:
+def _read_enum(message: Message, name: str, cls: type[enum.Enum]) -> enum.Enum:
+    number = getattr(message, name)
+    member = _members(_enum_type(message, name), cls).get(number)
+    if member is None:
         raise BadMessage(
             f"{message.DESCRIPTOR.name}.{name}: {number} is not a {cls.__name__} this version "
             "knows; upgrade the side that reads it"
         )
-    return cls[member]
+    return member
+
+
+@functools.cache
+def _members(enum_type: Any, cls: type[enum.Enum]) -> dict[int, enum.Enum]:
+    named = {entry.name.removeprefix(_prefix(cls)): entry.number for entry in enum_type.values}
+    return {named[name]: member for name, member in cls.__members__.items() if name in named}
 
 
 def _enum_type(message: Message, name: str) -> Any:

@@ -102,6 +102,12 @@ class BadMessage(AssayError):
     code = "bad_message"
 
 
+class OutOfRange(AssayError):
+    """An offset beyond the end of what is read."""
+
+    code = "out_of_range"
+
+
 class VersionMismatch(AssayError):
     """The two sides speak no common protocol version."""
 
@@ -168,6 +174,12 @@ class WorkerTimeout(AssayError):
     code = "worker_timeout"
 
 
+class Cancelled(AssayError):
+    """Stopped on request; whatever ran for it is gone."""
+
+    code = "cancelled"
+
+
 class SamplerError(AssayError):
     """A sensor that was there did not answer."""
 
@@ -198,6 +210,7 @@ TABLE: dict[str, Meaning] = {
     "unauthenticated": Meaning("UNAUTHENTICATED", EXIT_CHECK_FAILED, False),
     "permission_denied": Meaning("PERMISSION_DENIED", EXIT_CHECK_FAILED, False),
     "bad_message": Meaning("INVALID_ARGUMENT", EXIT_CHECK_FAILED, False),
+    "out_of_range": Meaning("OUT_OF_RANGE", EXIT_CHECK_FAILED, False),
     "version_mismatch": Meaning("FAILED_PRECONDITION", EXIT_CHECK_FAILED, False),
     "corrupt_artifact": Meaning("DATA_LOSS", EXIT_CHECK_FAILED, True),
     "disk_full": Meaning("RESOURCE_EXHAUSTED", EXIT_CHECK_FAILED, True),
@@ -209,6 +222,7 @@ TABLE: dict[str, Meaning] = {
     "worker_crashed": Meaning("ABORTED", EXIT_CHECK_FAILED, True),
     "worker_oom": Meaning("RESOURCE_EXHAUSTED", EXIT_CHECK_FAILED, False),
     "worker_timeout": Meaning("DEADLINE_EXCEEDED", EXIT_CHECK_FAILED, True),
+    "cancelled": Meaning("CANCELLED", EXIT_INTERRUPTED, False),
     "sampler_error": Meaning("UNAVAILABLE", EXIT_CHECK_FAILED, True),
     "build_failed": Meaning("FAILED_PRECONDITION", EXIT_CHECK_FAILED, False),
     "unsupported_platform": Meaning("FAILED_PRECONDITION", EXIT_CHECK_FAILED, False),

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61ssay/v1/enrolment.proto\x12\x08\x61ssay.v1\"<\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07\x63sr_pem\x18\x02 \x01(\x0c\x12\x0c\n\x04name\x18\x03 \x01(\t\"\x8e\x01\n\rEnrolResponse\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x03 \x01(\x0c\x12\x15\n\rca_bundle_pem\x18\x04 \x01(\x0c\x12\x15\n\rfleet_address\x18\x05 \x01(\t\x12\x15\n\rblobs_address\x18\x06 \x01(\t2E\n\tEnrolment\x12\x38\n\x05\x45nrol\x12\x16.assay.v1.EnrolRequest\x1a\x17.assay.v1.EnrolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61ssay/v1/enrolment.proto\x12\x08\x61ssay.v1\"<\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07\x63sr_pem\x18\x02 \x01(\x0c\x12\x0c\n\x04name\x18\x03 \x01(\t\"8\n\x0cRenewRequest\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63sr_pem\x18\x02 \x01(\x0c\"\x8e\x01\n\rEnrolResponse\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x03 \x01(\x0c\x12\x15\n\rca_bundle_pem\x18\x04 \x01(\x0c\x12\x15\n\rfleet_address\x18\x05 \x01(\t\x12\x15\n\rblobs_address\x18\x06 \x01(\t2\x7f\n\tEnrolment\x12\x38\n\x05\x45nrol\x12\x16.assay.v1.EnrolRequest\x1a\x17.assay.v1.EnrolResponse\x12\x38\n\x05Renew\x12\x16.assay.v1.RenewRequest\x1a\x17.assay.v1.EnrolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENROLREQUEST']._serialized_start=38
   _globals['_ENROLREQUEST']._serialized_end=98
-  _globals['_ENROLRESPONSE']._serialized_start=101
-  _globals['_ENROLRESPONSE']._serialized_end=243
-  _globals['_ENROLMENT']._serialized_start=245
-  _globals['_ENROLMENT']._serialized_end=314
+  _globals['_RENEWREQUEST']._serialized_start=100
+  _globals['_RENEWREQUEST']._serialized_end=156
+  _globals['_ENROLRESPONSE']._serialized_start=159
+  _globals['_ENROLRESPONSE']._serialized_end=301
+  _globals['_ENROLMENT']._serialized_start=303
+  _globals['_ENROLMENT']._serialized_end=430
 # @@protoc_insertion_point(module_scope)

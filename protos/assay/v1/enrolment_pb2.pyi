@@ -40,6 +40,26 @@ class EnrolRequest(google.protobuf.message.Message):
 Global___EnrolRequest: typing_extensions.TypeAlias = EnrolRequest
 
 @typing.final
+class RenewRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CERTIFICATE_PEM_FIELD_NUMBER: builtins.int
+    CSR_PEM_FIELD_NUMBER: builtins.int
+    certificate_pem: builtins.bytes
+    """The last certificate of this device, PEM."""
+    csr_pem: builtins.bytes
+    """PEM, signed by the key of that certificate."""
+    def __init__(
+        self,
+        *,
+        certificate_pem: builtins.bytes = ...,
+        csr_pem: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["certificate_pem", b"certificate_pem", "csr_pem", b"csr_pem"]) -> None: ...
+
+Global___RenewRequest: typing_extensions.TypeAlias = RenewRequest
+
+@typing.final
 class EnrolResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

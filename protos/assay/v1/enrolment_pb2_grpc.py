@@ -39,6 +39,11 @@ class EnrolmentStub(object):
                 request_serializer=assay_dot_v1_dot_enrolment__pb2.EnrolRequest.SerializeToString,
                 response_deserializer=assay_dot_v1_dot_enrolment__pb2.EnrolResponse.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/assay.v1.Enrolment/Renew',
+                request_serializer=assay_dot_v1_dot_enrolment__pb2.RenewRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_enrolment__pb2.EnrolResponse.FromString,
+                _registered_method=True)
 
 
 class EnrolmentServicer(object):
@@ -53,12 +58,26 @@ class EnrolmentServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Renew(self, request, context):
+        """A new certificate for the key of an old one, which may have expired while the device was off.
+        UNAUTHENTICATED: not ours, or not signed by the same key. PERMISSION_DENIED: the device is
+        revoked or quarantined, or the certificate ended too long ago: then a join token is needed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EnrolmentServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Enrol': grpc.unary_unary_rpc_method_handler(
                     servicer.Enrol,
                     request_deserializer=assay_dot_v1_dot_enrolment__pb2.EnrolRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_enrolment__pb2.EnrolResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=assay_dot_v1_dot_enrolment__pb2.RenewRequest.FromString,
                     response_serializer=assay_dot_v1_dot_enrolment__pb2.EnrolResponse.SerializeToString,
             ),
     }
@@ -88,6 +107,33 @@ class Enrolment(object):
             target,
             '/assay.v1.Enrolment/Enrol',
             assay_dot_v1_dot_enrolment__pb2.EnrolRequest.SerializeToString,
+            assay_dot_v1_dot_enrolment__pb2.EnrolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.v1.Enrolment/Renew',
+            assay_dot_v1_dot_enrolment__pb2.RenewRequest.SerializeToString,
             assay_dot_v1_dot_enrolment__pb2.EnrolResponse.FromString,
             options,
             channel_credentials,

@@ -41,11 +41,31 @@ _EnrolmentEnrolType = typing_extensions.TypeVar(
     ],
 )
 
-class EnrolmentStub(typing.Generic[_EnrolmentEnrolType]):
+_EnrolmentRenewType = typing_extensions.TypeVar(
+    '_EnrolmentRenewType',
+    grpc.UnaryUnaryMultiCallable[
+        assay.v1.enrolment_pb2.RenewRequest,
+        assay.v1.enrolment_pb2.EnrolResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.enrolment_pb2.RenewRequest,
+        assay.v1.enrolment_pb2.EnrolResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        assay.v1.enrolment_pb2.RenewRequest,
+        assay.v1.enrolment_pb2.EnrolResponse,
+    ],
+)
+
+class EnrolmentStub(typing.Generic[_EnrolmentEnrolType, _EnrolmentRenewType]):
     @typing.overload
     def __init__(self: EnrolmentStub[
         grpc.UnaryUnaryMultiCallable[
             assay.v1.enrolment_pb2.EnrolRequest,
+            assay.v1.enrolment_pb2.EnrolResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            assay.v1.enrolment_pb2.RenewRequest,
             assay.v1.enrolment_pb2.EnrolResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
@@ -56,6 +76,10 @@ class EnrolmentStub(typing.Generic[_EnrolmentEnrolType]):
             assay.v1.enrolment_pb2.EnrolRequest,
             assay.v1.enrolment_pb2.EnrolResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            assay.v1.enrolment_pb2.RenewRequest,
+            assay.v1.enrolment_pb2.EnrolResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     Enrol: _EnrolmentEnrolType
@@ -64,9 +88,19 @@ class EnrolmentStub(typing.Generic[_EnrolmentEnrolType]):
     ALREADY_EXISTS: the name is taken by another key.
     """
 
+    Renew: _EnrolmentRenewType
+    """A new certificate for the key of an old one, which may have expired while the device was off.
+    UNAUTHENTICATED: not ours, or not signed by the same key. PERMISSION_DENIED: the device is
+    revoked or quarantined, or the certificate ended too long ago: then a join token is needed.
+    """
+
 EnrolmentAsyncStub: typing_extensions.TypeAlias = EnrolmentStub[
     grpc.aio.UnaryUnaryMultiCallable[
         assay.v1.enrolment_pb2.EnrolRequest,
+        assay.v1.enrolment_pb2.EnrolResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.enrolment_pb2.RenewRequest,
         assay.v1.enrolment_pb2.EnrolResponse,
     ],
 ]
@@ -81,6 +115,17 @@ class EnrolmentServicer(metaclass=abc.ABCMeta):
         """A join token and a certificate request buy a client certificate.
         UNAUTHENTICATED: unknown, spent, revoked or expired token. INVALID_ARGUMENT: unusable request.
         ALREADY_EXISTS: the name is taken by another key.
+        """
+
+    @abc.abstractmethod
+    def Renew(
+        self,
+        request: assay.v1.enrolment_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[assay.v1.enrolment_pb2.EnrolResponse, collections.abc.Awaitable[assay.v1.enrolment_pb2.EnrolResponse]]:
+        """A new certificate for the key of an old one, which may have expired while the device was off.
+        UNAUTHENTICATED: not ours, or not signed by the same key. PERMISSION_DENIED: the device is
+        revoked or quarantined, or the certificate ended too long ago: then a join token is needed.
         """
 
 def add_EnrolmentServicer_to_server(servicer: EnrolmentServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -321,3 +321,38 @@ class ReportResultsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["acks", b"acks", "retry_after", b"retry_after"]) -> None: ...
 
 Global___ReportResultsResponse: typing_extensions.TypeAlias = ReportResultsResponse
+
+@typing.final
+class RenewCertificateRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CSR_PEM_FIELD_NUMBER: builtins.int
+    csr_pem: builtins.bytes
+    """PEM, signed by the key of the certificate this call is made with."""
+    def __init__(
+        self,
+        *,
+        csr_pem: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["csr_pem", b"csr_pem"]) -> None: ...
+
+Global___RenewCertificateRequest: typing_extensions.TypeAlias = RenewCertificateRequest
+
+@typing.final
+class RenewCertificateResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CERTIFICATE_PEM_FIELD_NUMBER: builtins.int
+    CA_BUNDLE_PEM_FIELD_NUMBER: builtins.int
+    certificate_pem: builtins.bytes
+    ca_bundle_pem: builtins.bytes
+    """Every CA certificate the device should trust from now on."""
+    def __init__(
+        self,
+        *,
+        certificate_pem: builtins.bytes = ...,
+        ca_bundle_pem: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ca_bundle_pem", b"ca_bundle_pem", "certificate_pem", b"certificate_pem"]) -> None: ...
+
+Global___RenewCertificateResponse: typing_extensions.TypeAlias = RenewCertificateResponse

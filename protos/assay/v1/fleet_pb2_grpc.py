@@ -44,6 +44,11 @@ class FleetStub(object):
                 request_serializer=assay_dot_v1_dot_fleet__pb2.ReportResultsRequest.SerializeToString,
                 response_deserializer=assay_dot_v1_dot_fleet__pb2.ReportResultsResponse.FromString,
                 _registered_method=True)
+        self.RenewCertificate = channel.unary_unary(
+                '/assay.v1.Fleet/RenewCertificate',
+                request_serializer=assay_dot_v1_dot_fleet__pb2.RenewCertificateRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_fleet__pb2.RenewCertificateResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServicer(object):
@@ -65,6 +70,14 @@ class FleetServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenewCertificate(self, request, context):
+        """A new certificate before the old one ends; due when two thirds of its life are over. The key
+        stays the same. PERMISSION_DENIED: the request is for another key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +90,11 @@ def add_FleetServicer_to_server(servicer, server):
                     servicer.ReportResults,
                     request_deserializer=assay_dot_v1_dot_fleet__pb2.ReportResultsRequest.FromString,
                     response_serializer=assay_dot_v1_dot_fleet__pb2.ReportResultsResponse.SerializeToString,
+            ),
+            'RenewCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewCertificate,
+                    request_deserializer=assay_dot_v1_dot_fleet__pb2.RenewCertificateRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_fleet__pb2.RenewCertificateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -133,6 +151,33 @@ class Fleet(object):
             '/assay.v1.Fleet/ReportResults',
             assay_dot_v1_dot_fleet__pb2.ReportResultsRequest.SerializeToString,
             assay_dot_v1_dot_fleet__pb2.ReportResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.v1.Fleet/RenewCertificate',
+            assay_dot_v1_dot_fleet__pb2.RenewCertificateRequest.SerializeToString,
+            assay_dot_v1_dot_fleet__pb2.RenewCertificateResponse.FromString,
             options,
             channel_credentials,
             insecure,

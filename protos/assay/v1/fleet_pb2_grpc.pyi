@@ -59,7 +59,23 @@ _FleetReportResultsType = typing_extensions.TypeVar(
     ],
 )
 
-class FleetStub(typing.Generic[_FleetSyncType, _FleetReportResultsType]):
+_FleetRenewCertificateType = typing_extensions.TypeVar(
+    '_FleetRenewCertificateType',
+    grpc.UnaryUnaryMultiCallable[
+        assay.v1.fleet_pb2.RenewCertificateRequest,
+        assay.v1.fleet_pb2.RenewCertificateResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.fleet_pb2.RenewCertificateRequest,
+        assay.v1.fleet_pb2.RenewCertificateResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        assay.v1.fleet_pb2.RenewCertificateRequest,
+        assay.v1.fleet_pb2.RenewCertificateResponse,
+    ],
+)
+
+class FleetStub(typing.Generic[_FleetSyncType, _FleetReportResultsType, _FleetRenewCertificateType]):
     @typing.overload
     def __init__(self: FleetStub[
         grpc.UnaryUnaryMultiCallable[
@@ -69,6 +85,10 @@ class FleetStub(typing.Generic[_FleetSyncType, _FleetReportResultsType]):
         grpc.UnaryUnaryMultiCallable[
             assay.v1.fleet_pb2.ReportResultsRequest,
             assay.v1.fleet_pb2.ReportResultsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            assay.v1.fleet_pb2.RenewCertificateRequest,
+            assay.v1.fleet_pb2.RenewCertificateResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -82,6 +102,10 @@ class FleetStub(typing.Generic[_FleetSyncType, _FleetReportResultsType]):
             assay.v1.fleet_pb2.ReportResultsRequest,
             assay.v1.fleet_pb2.ReportResultsResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            assay.v1.fleet_pb2.RenewCertificateRequest,
+            assay.v1.fleet_pb2.RenewCertificateResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     Sync: _FleetSyncType
@@ -93,6 +117,11 @@ class FleetStub(typing.Generic[_FleetSyncType, _FleetReportResultsType]):
     ReportResults: _FleetReportResultsType
     """Results, sent verbatim as they lie in the spool. Acknowledged only after a durable commit."""
 
+    RenewCertificate: _FleetRenewCertificateType
+    """A new certificate before the old one ends; due when two thirds of its life are over. The key
+    stays the same. PERMISSION_DENIED: the request is for another key.
+    """
+
 FleetAsyncStub: typing_extensions.TypeAlias = FleetStub[
     grpc.aio.UnaryUnaryMultiCallable[
         assay.v1.fleet_pb2.SyncRequest,
@@ -101,6 +130,10 @@ FleetAsyncStub: typing_extensions.TypeAlias = FleetStub[
     grpc.aio.UnaryUnaryMultiCallable[
         assay.v1.fleet_pb2.ReportResultsRequest,
         assay.v1.fleet_pb2.ReportResultsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.fleet_pb2.RenewCertificateRequest,
+        assay.v1.fleet_pb2.RenewCertificateResponse,
     ],
 ]
 
@@ -123,5 +156,15 @@ class FleetServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[assay.v1.fleet_pb2.ReportResultsResponse, collections.abc.Awaitable[assay.v1.fleet_pb2.ReportResultsResponse]]:
         """Results, sent verbatim as they lie in the spool. Acknowledged only after a durable commit."""
+
+    @abc.abstractmethod
+    def RenewCertificate(
+        self,
+        request: assay.v1.fleet_pb2.RenewCertificateRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[assay.v1.fleet_pb2.RenewCertificateResponse, collections.abc.Awaitable[assay.v1.fleet_pb2.RenewCertificateResponse]]:
+        """A new certificate before the old one ends; due when two thirds of its life are over. The key
+        stays the same. PERMISSION_DENIED: the request is for another key.
+        """
 
 def add_FleetServicer_to_server(servicer: FleetServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -182,6 +182,22 @@ class Latency(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class EarlyStoppingNsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.float
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.float = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     N_FIELD_NUMBER: builtins.int
     P50_NS_FIELD_NUMBER: builtins.int
     P50_LOW_NS_FIELD_NUMBER: builtins.int
@@ -201,6 +217,7 @@ class Latency(google.protobuf.message.Message):
     BINDING_FLOOR_NS_FIELD_NUMBER: builtins.int
     DURATION_NS_FIELD_NUMBER: builtins.int
     RESPONSE_TIME_FIELD_NUMBER: builtins.int
+    EARLY_STOPPING_NS_FIELD_NUMBER: builtins.int
     n: builtins.int
     p50_ns: builtins.float
     p50_low_ns: builtins.float
@@ -228,6 +245,12 @@ class Latency(google.protobuf.message.Message):
     """of the timed part"""
     response_time: builtins.bool
     """true: open loop, from the intended start; false: service time"""
+    @property
+    def early_stopping_ns(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
+        """By "p50", "p90", ...: a value the true percentile lies below with 99 % confidence (MLPerf's
+        early stopping); a percentile with too few samples is missing.
+        """
+
     def __init__(
         self,
         *,
@@ -250,9 +273,10 @@ class Latency(google.protobuf.message.Message):
         binding_floor_ns: builtins.float | None = ...,
         duration_ns: builtins.int = ...,
         response_time: builtins.bool = ...,
+        early_stopping_ns: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_binding_floor_ns", b"_binding_floor_ns", "_p90_ns", b"_p90_ns", "_p95_ns", b"_p95_ns", "_p999_ns", b"_p999_ns", "_p99_ns", b"_p99_ns", "binding_floor_ns", b"binding_floor_ns", "p90_ns", b"p90_ns", "p95_ns", b"p95_ns", "p999_ns", b"p999_ns", "p99_ns", b"p99_ns"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_binding_floor_ns", b"_binding_floor_ns", "_p90_ns", b"_p90_ns", "_p95_ns", b"_p95_ns", "_p999_ns", b"_p999_ns", "_p99_ns", b"_p99_ns", "binding_floor_ns", b"binding_floor_ns", "cv", b"cv", "duration_ns", b"duration_ns", "fidelity", b"fidelity", "harness_floor_ns", b"harness_floor_ns", "mad_ns", b"mad_ns", "max_ns", b"max_ns", "mean_ns", b"mean_ns", "min_ns", b"min_ns", "n", b"n", "outliers", b"outliers", "p50_high_ns", b"p50_high_ns", "p50_low_ns", b"p50_low_ns", "p50_ns", b"p50_ns", "p90_ns", b"p90_ns", "p95_ns", b"p95_ns", "p999_ns", b"p999_ns", "p99_ns", b"p99_ns", "response_time", b"response_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_binding_floor_ns", b"_binding_floor_ns", "_p90_ns", b"_p90_ns", "_p95_ns", b"_p95_ns", "_p999_ns", b"_p999_ns", "_p99_ns", b"_p99_ns", "binding_floor_ns", b"binding_floor_ns", "cv", b"cv", "duration_ns", b"duration_ns", "early_stopping_ns", b"early_stopping_ns", "fidelity", b"fidelity", "harness_floor_ns", b"harness_floor_ns", "mad_ns", b"mad_ns", "max_ns", b"max_ns", "mean_ns", b"mean_ns", "min_ns", b"min_ns", "n", b"n", "outliers", b"outliers", "p50_high_ns", b"p50_high_ns", "p50_low_ns", b"p50_low_ns", "p50_ns", b"p50_ns", "p90_ns", b"p90_ns", "p95_ns", b"p95_ns", "p999_ns", b"p999_ns", "p99_ns", b"p99_ns", "response_time", b"response_time"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_binding_floor_ns", b"_binding_floor_ns"]) -> typing.Literal["binding_floor_ns"] | None: ...
     @typing.overload

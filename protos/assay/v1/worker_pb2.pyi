@@ -32,12 +32,15 @@ class WorkerOrder(google.protobuf.message.Message):
     GOLDEN_PATH_FIELD_NUMBER: builtins.int
     RUN_DIR_FIELD_NUMBER: builtins.int
     MEASURE_CPUS_FIELD_NUMBER: builtins.int
+    CONTINUOUS_FIELD_NUMBER: builtins.int
     model_path: builtins.str
     inputs_path: builtins.str
     golden_path: builtins.str
     """Empty where the run has no golden outputs."""
     run_dir: builtins.str
     """Where the worker leaves report.pb and trace.npz."""
+    continuous: builtins.bool
+    """No pauses between timed blocks (an energy run), which rules real-time priority out."""
     @property
     def run(self) -> assay.v1.job_pb2.RunSpec: ...
     @property
@@ -51,9 +54,10 @@ class WorkerOrder(google.protobuf.message.Message):
         golden_path: builtins.str = ...,
         run_dir: builtins.str = ...,
         measure_cpus: collections.abc.Iterable[builtins.int] | None = ...,
+        continuous: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["golden_path", b"golden_path", "inputs_path", b"inputs_path", "measure_cpus", b"measure_cpus", "model_path", b"model_path", "run", b"run", "run_dir", b"run_dir"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["continuous", b"continuous", "golden_path", b"golden_path", "inputs_path", b"inputs_path", "measure_cpus", b"measure_cpus", "model_path", b"model_path", "run", b"run", "run_dir", b"run_dir"]) -> None: ...
 
 Global___WorkerOrder: typing_extensions.TypeAlias = WorkerOrder
 
@@ -62,6 +66,22 @@ class WorkerReport(google.protobuf.message.Message):
     """Left by the worker when it ends; what the worker itself could see."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class NotesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
     LATENCY_FIELD_NUMBER: builtins.int
     COLD_FIELD_NUMBER: builtins.int
@@ -82,6 +102,13 @@ class WorkerReport(google.protobuf.message.Message):
     CLOCK_JUMP_NS_FIELD_NUMBER: builtins.int
     DRIFT_FIELD_NUMBER: builtins.int
     FAILURE_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
+    STEAL_SHARE_FIELD_NUMBER: builtins.int
+    PSI_CPU_SOME_SHARE_FIELD_NUMBER: builtins.int
+    BACKGROUND_SHARE_FIELD_NUMBER: builtins.int
+    RUN_DELAY_SHARE_FIELD_NUMBER: builtins.int
+    SWAPPED_PAGES_FIELD_NUMBER: builtins.int
+    CLOCK_PROBE_CHANGE_FIELD_NUMBER: builtins.int
     runtime_version: builtins.str
     isolation: assay.v1.result_pb2.Isolation.ValueType
     timed_start_ns: builtins.int
@@ -98,6 +125,19 @@ class WorkerReport(google.protobuf.message.Message):
     clock_jump_ns: builtins.int
     """realtime against monotonic over the timed part"""
     drift: builtins.float
+    steal_share: builtins.float
+    """Over the timed part, and unset where the kernel does not tell: time a hypervisor took from the
+    measured CPUs; time some task of the board waited for a CPU (PSI); busy time of the other CPUs;
+    the longest time one of the worker's threads waited for a CPU. Shares of the wall time.
+    """
+    psi_cpu_some_share: builtins.float
+    background_share: builtins.float
+    run_delay_share: builtins.float
+    swapped_pages: builtins.int
+    clock_probe_change: builtins.float
+    """A calibrated loop after the timed part against before it, minus one: above zero, the real clock
+    fell.
+    """
     @property
     def latency(self) -> assay.v1.result_pb2.Latency: ...
     @property
@@ -112,6 +152,10 @@ class WorkerReport(google.protobuf.message.Message):
     def placement(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
     def failure(self) -> assay.v1.result_pb2.Failure: ...
+    @property
+    def notes(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Whatever else was looked at; carried into Conditions.notes."""
+
     def __init__(
         self,
         *,
@@ -134,8 +178,25 @@ class WorkerReport(google.protobuf.message.Message):
         clock_jump_ns: builtins.int = ...,
         drift: builtins.float = ...,
         failure: assay.v1.result_pb2.Failure | None = ...,
+        notes: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        steal_share: builtins.float | None = ...,
+        psi_cpu_some_share: builtins.float | None = ...,
+        background_share: builtins.float | None = ...,
+        run_delay_share: builtins.float | None = ...,
+        swapped_pages: builtins.int = ...,
+        clock_probe_change: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cold", b"cold", "failure", b"failure", "golden", b"golden", "latency", b"latency", "memory", b"memory", "quality", b"quality"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["clock_jump_ns", b"clock_jump_ns", "cold", b"cold", "cpu_ns", b"cpu_ns", "drift", b"drift", "failure", b"failure", "golden", b"golden", "involuntary_switches", b"involuntary_switches", "isolation", b"isolation", "latency", b"latency", "major_faults", b"major_faults", "memory", b"memory", "placement", b"placement", "quality", b"quality", "runtime_version", b"runtime_version", "steady", b"steady", "timed_end_ns", b"timed_end_ns", "timed_start_ns", b"timed_start_ns", "warmup_ns", b"warmup_ns", "warmup_queries", b"warmup_queries"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_background_share", b"_background_share", "_clock_probe_change", b"_clock_probe_change", "_psi_cpu_some_share", b"_psi_cpu_some_share", "_run_delay_share", b"_run_delay_share", "_steal_share", b"_steal_share", "background_share", b"background_share", "clock_probe_change", b"clock_probe_change", "cold", b"cold", "failure", b"failure", "golden", b"golden", "latency", b"latency", "memory", b"memory", "psi_cpu_some_share", b"psi_cpu_some_share", "quality", b"quality", "run_delay_share", b"run_delay_share", "steal_share", b"steal_share"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_background_share", b"_background_share", "_clock_probe_change", b"_clock_probe_change", "_psi_cpu_some_share", b"_psi_cpu_some_share", "_run_delay_share", b"_run_delay_share", "_steal_share", b"_steal_share", "background_share", b"background_share", "clock_jump_ns", b"clock_jump_ns", "clock_probe_change", b"clock_probe_change", "cold", b"cold", "cpu_ns", b"cpu_ns", "drift", b"drift", "failure", b"failure", "golden", b"golden", "involuntary_switches", b"involuntary_switches", "isolation", b"isolation", "latency", b"latency", "major_faults", b"major_faults", "memory", b"memory", "notes", b"notes", "placement", b"placement", "psi_cpu_some_share", b"psi_cpu_some_share", "quality", b"quality", "run_delay_share", b"run_delay_share", "runtime_version", b"runtime_version", "steady", b"steady", "steal_share", b"steal_share", "swapped_pages", b"swapped_pages", "timed_end_ns", b"timed_end_ns", "timed_start_ns", b"timed_start_ns", "warmup_ns", b"warmup_ns", "warmup_queries", b"warmup_queries"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_background_share", b"_background_share"]) -> typing.Literal["background_share"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_clock_probe_change", b"_clock_probe_change"]) -> typing.Literal["clock_probe_change"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_psi_cpu_some_share", b"_psi_cpu_some_share"]) -> typing.Literal["psi_cpu_some_share"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_run_delay_share", b"_run_delay_share"]) -> typing.Literal["run_delay_share"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_steal_share", b"_steal_share"]) -> typing.Literal["steal_share"] | None: ...
 
 Global___WorkerReport: typing_extensions.TypeAlias = WorkerReport

@@ -72,7 +72,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Exact statistics over the raw samples; a percentile with too few samples is None."""
+    """Exact statistics over the raw samples; a percentile with too few samples is None.
+
+    ``early_stopping_ns`` holds, by "p50", "p90", ..., a value the true percentile lies below with
+    99 % confidence (MLPerf's early stopping).
+    """
 
     n: int
     p50_ns: float
@@ -93,6 +97,7 @@ class Latency:
     binding_floor_ns: float | None
     duration_ns: int
     response_time: bool = False
+    early_stopping_ns: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from assay.core.model.job import RunSpec
 from assay.core.model.result import (
@@ -18,7 +19,10 @@ from assay.core.model.result import (
 
 @dataclass(frozen=True, slots=True)
 class WorkerOrder:
-    """Written by the runner before it starts a worker; ``golden_path`` may be empty."""
+    """Written by the runner before it starts a worker; ``golden_path`` may be empty.
+
+    ``continuous`` allows no pause between timed blocks, as an energy run needs.
+    """
 
     run: RunSpec
     model_path: str
@@ -26,11 +30,18 @@ class WorkerOrder:
     golden_path: str
     run_dir: str
     measure_cpus: tuple[int, ...]
+    continuous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """What the worker itself could see; times are CLOCK_MONOTONIC nanoseconds."""
+    """What the worker itself could see; times are CLOCK_MONOTONIC nanoseconds.
+
+    Shares are of the timed part's wall time, None where the kernel does not tell.
+    ``background_share`` is the busy time of the CPUs that are not measured, ``run_delay_share`` the
+    longest time a thread of the worker waited for a CPU, ``clock_probe_change`` a calibrated loop
+    after the timed part against before, minus one.
+    """
 
     latency: Latency | None
     cold: ColdStart | None
@@ -51,3 +62,10 @@ class WorkerReport:
     clock_jump_ns: int = 0
     drift: float = 0.0
     failure: Failure | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
+    steal_share: float | None = None
+    psi_cpu_some_share: float | None = None
+    background_share: float | None = None
+    run_delay_share: float | None = None
+    swapped_pages: int = 0
+    clock_probe_change: float | None = None
