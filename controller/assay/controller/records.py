@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from assay.core.model import ArtifactRef, DeviceFacts, GoldenSpec, Result, RunSpec
+from assay.core.model import ArtifactRef, DeviceFacts, GoldenSpec, Result, Round, RunSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class DeviceState(enum.Enum):
     """Whether a device may speak to us."""
 
     ACTIVE = "active"
+    QUARANTINED = "quarantined"
     REVOKED = "revoked"
 
 
@@ -154,6 +155,45 @@ class RoundRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldRound:
+    """A round leased to a device: ``accepted`` once the device has reported an attempt of it,
+    ``cancelled`` where its sweep no longer wants it."""
+
+    round: Round
+    accepted: bool
+    cancelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who a certificate belongs to and whether it may speak; asked on every call."""
+
+    device_id: str
+    name: str
+    state: DeviceState
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All that one Sync is decided by, as of one moment: the device, what is leased to it
+    (cancelled rounds included), and the head of its queue, (round_id, fence) in the order they
+    would be granted."""
+
+    device: Admission
+    leased: tuple[HeldRound, ...]
+    queued: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What there is to tell devices, all of them at a glance: the ids of those with a queued
+    round, and the (round_id, fence) that each should hold."""
+
+    queued: frozenset[str]
+    held: Mapping[str, frozenset[tuple[str, int]]]
+
+
+@dataclass(frozen=True, slots=True)
 class ResultRecord:
     """A stored result; ``superseded`` ones came from a lease that had been granted anew."""
 
@@ -174,3 +214,23 @@ class RecordOutcome(enum.Enum):
     STORED_SUPERSEDED = "stored_superseded"
     CONFLICT = "conflict"
     REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The outcome of one reported result; ``detail`` says why it was not simply stored."""
+
+    outcome: RecordOutcome
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictRecord:
+    """Another body under the key of a stored result: both hashes are kept, the first body stays."""
+
+    attempt_id: str
+    seq: int
+    device_id: str
+    stored_sha256: str
+    other_sha256: str
+    seen_ns: int

@@ -12,17 +12,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from assay.controller.records import (
+    Admission,
     CellRecord,
+    ConflictRecord,
     DatasetRecord,
     DeviceRecord,
+    HeldRound,
+    Recorded,
     RecordOutcome,
     ResultRecord,
     RoundRecord,
     RoundState,
+    Standing,
     SweepRecord,
     SweepState,
     TokenRecord,
     VariantRecord,
+    Wishes,
 )
 from assay.core.model import DeviceFacts, Round
 
@@ -47,8 +53,19 @@ class Store(Protocol):
         """Replaces the record of the same ``device_id``."""
         ...
 
+    def enrol_device(self, secret_sha256: str, device: DeviceRecord, now_ns: int) -> DeviceRecord:
+        """Adds ``device`` for one use of the token, both or neither: AlreadyExists where its name
+        is taken by another key, Unauthenticated as :meth:`spend_token`. A key that is known keeps
+        its identity: the stored record is returned, no use is taken, and the token need only be
+        known, in time and not revoked (a reply that was lost is asked for again)."""
+        ...
+
     def seen(self, device_id: str, facts: DeviceFacts | None, now_ns: int) -> None:
         """Notes a sign of life and, where given, what the device says about itself."""
+        ...
+
+    def seen_all(self, signs: Sequence[tuple[str, DeviceFacts | None, int]]) -> None:
+        """:meth:`seen` for many devices in one transaction."""
         ...
 
     # datasets and variants
@@ -88,14 +105,49 @@ class Store(Protocol):
         """By group and index; all states where none is named."""
         ...
 
+    def round(self, round_id: str) -> RoundRecord: ...
+
     # leases
-    def lease_round(self, device_id: str, lease_ns: int, now_ns: int) -> Round | None:
-        """Grants this device its next queued round (oldest sweep first, then index), fence + 1;
-        None where it already holds one or there is nothing for it."""
+    def queued_rounds(self, device_id: str, limit: int = 50) -> list[RoundRecord]:
+        """What waits for this device, in the order it would be granted: oldest sweep first, then
+        index, then group."""
+        ...
+
+    def lease_round(
+        self, device_id: str, lease_ns: int, now_ns: int, *, round_id: str | None = None
+    ) -> Round | None:
+        """Grants this device its next queued round, or the one named, fence + 1 and every attempt
+        under a fresh id (``<round>.<fence>.<position>``), so that results of two grants never share
+        a key; None where the device already holds one, is not active, or nothing waits for it."""
         ...
 
     def held_rounds(self, device_id: str) -> list[Round]:
         """What this device should be running now: its leased rounds of sweeps not cancelled."""
+        ...
+
+    def admission(self, device_id: str) -> Admission:
+        """Name and state of a device by its id; cheap, for every call."""
+        ...
+
+    def standing(self, device_id: str) -> Standing:
+        """All that one Sync is decided by, in one transaction."""
+        ...
+
+    def leases(self, device_id: str) -> list[HeldRound]:
+        """Every round leased to this device, those of cancelled sweeps included."""
+        ...
+
+    def wishes(self) -> Wishes:
+        """What there is to tell devices; cheap enough to ask a few times a second."""
+        ...
+
+    def accept_round(self, round_id: str, fence: int) -> None:
+        """Notes that the device has reported an attempt of this grant."""
+        ...
+
+    def release_round(self, round_id: str, fence: int, max_grants: int) -> RoundState | None:
+        """Ends a lease whose device no longer holds it: back to QUEUED (FAILED after ``max_grants``
+        grants), or CANCELLED where the sweep is; None where the fence is not the current one."""
         ...
 
     def finish_round(self, round_id: str, fence: int, state: RoundState) -> bool:
@@ -105,7 +157,7 @@ class Store(Protocol):
 
     def expire_leases(self, now_ns: int, max_grants: int) -> list[str]:
         """Puts rounds whose lease ran out back into the queue (FAILED after ``max_grants``
-        grants); returns their ids."""
+        grants, CANCELLED where the sweep is); returns their ids."""
         ...
 
     def may_read(self, device_id: str, digest: str) -> bool:
@@ -123,6 +175,17 @@ class Store(Protocol):
         the current fence becomes DONE."""
         ...
 
+    def record_all(
+        self, batches: Sequence[tuple[str, Sequence[tuple[str, int, str, bytes]]]], now_ns: int
+    ) -> list[list[Recorded]]:
+        """:meth:`record` for (device, results) of many devices in one transaction, with the reason
+        of whatever was not simply stored."""
+        ...
+
+    def conflicts(self) -> list[ConflictRecord]:
+        """Bodies that were refused because another is stored under their key."""
+        ...
+
     def results(
         self,
         *,
@@ -138,6 +201,10 @@ class Store(Protocol):
     # upkeep
     def counts(self) -> Mapping[str, int]:
         """Rows per table, for ``doctor`` and ``/metrics``."""
+        ...
+
+    def check(self) -> list[str]:
+        """What is wrong with the database itself, one line each; empty where nothing is."""
         ...
 
     def close(self) -> None: ...

@@ -1,0 +1,83 @@
+"""How a database is opened, and what its own errors mean to us."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+
+from assay.core.errors import AlreadyExists, AssayError, DiskFull, Unreachable
+
+_BUSY_TIMEOUT_MS = 15_000
+_WRITES = "assay_writes"
+
+
+def sqlite_engine(path: Path) -> Engine:
+    """An engine on the SQLite file at ``path`` (created if absent): write-ahead log, every commit
+    flushed to disk, foreign keys enforced, and a wait instead of an error while another process
+    writes. Use it through :func:`reading` and :func:`writing`."""
+    # isolation_level None: the driver begins nothing on its own, the "begin" event below does.
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)), connect_args={"isolation_level": None}
+    )
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that sees one state of the database and changes nothing."""
+    with _translated(), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that is durable when the block ends, or undone where it raises."""
+    with _translated(), engine.connect() as connection:
+        connection = connection.execution_options(**{_WRITES: True})
+        with connection.begin():
+            yield connection
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that will write takes the write lock first: one that reads, then writes, could
+    # not wait for another writer, it would have to be undone.
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise AlreadyExists(
+            f"the store holds something that excludes this: {error.orig}"
+        ) from error
+    except DatabaseError as error:
+        raise _meaning(error) from error
+
+
+def _meaning(error: DatabaseError) -> AssayError:
+    text = str(error.orig)
+    if "disk is full" in text or "disk I/O error" in text:
+        return DiskFull(f"the store cannot write: {text}; free some space beside it")
+    if isinstance(error, OperationalError) and ("locked" in text or "unable to open" in text):
+        return Unreachable(f"the store does not answer: {text}; is another program holding it?")
+    return AssayError(f"the store failed: {text}; `assay doctor` checks it")

@@ -1,0 +1,246 @@
+"""The store on SQL: SQLite in one file by default, written so that PostgreSQL can join."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import Engine, func, select
+
+from assay.controller.records import (
+    Admission,
+    CellRecord,
+    ConflictRecord,
+    DatasetRecord,
+    DeviceRecord,
+    HeldRound,
+    Recorded,
+    RecordOutcome,
+    ResultRecord,
+    RoundRecord,
+    RoundState,
+    Standing,
+    SweepRecord,
+    SweepState,
+    TokenRecord,
+    VariantRecord,
+    Wishes,
+)
+from assay.controller.store.engine import reading, writing
+from assay.controller.store.schema import metadata
+from assay.controller.store.tables import catalogue, enrolment, leases, recording, results, sweeps
+from assay.core.model import DeviceFacts, Round
+
+
+class SqlStore:
+    """:class:`assay.controller.store.base.Store` over an engine whose schema is up to date.
+
+    Each method is one transaction; what it promises stands in the interface.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def add_token(self, token: TokenRecord) -> None:
+        with writing(self._engine) as tx:
+            enrolment.add_token(tx, token)
+
+    def tokens(self) -> list[TokenRecord]:
+        with reading(self._engine) as tx:
+            return enrolment.all_tokens(tx)
+
+    def revoke_token(self, token_id: str) -> None:
+        with writing(self._engine) as tx:
+            enrolment.revoke_token(tx, token_id)
+
+    def spend_token(self, secret_sha256: str, now_ns: int) -> TokenRecord:
+        with writing(self._engine) as tx:
+            return enrolment.spend_token(tx, secret_sha256, now_ns)
+
+    def add_device(self, device: DeviceRecord) -> None:
+        with writing(self._engine) as tx:
+            enrolment.add_device(tx, device)
+
+    def devices(self) -> list[DeviceRecord]:
+        with reading(self._engine) as tx:
+            return enrolment.all_devices(tx)
+
+    def device(self, name_or_id: str) -> DeviceRecord:
+        with reading(self._engine) as tx:
+            return enrolment.device(tx, name_or_id)
+
+    def update_device(self, device: DeviceRecord) -> None:
+        with writing(self._engine) as tx:
+            enrolment.update_device(tx, device)
+
+    def enrol_device(self, secret_sha256: str, device: DeviceRecord, now_ns: int) -> DeviceRecord:
+        with writing(self._engine) as tx:
+            return enrolment.enrol_device(tx, secret_sha256, device, now_ns)
+
+    def seen(self, device_id: str, facts: DeviceFacts | None, now_ns: int) -> None:
+        self.seen_all([(device_id, facts, now_ns)])
+
+    def seen_all(self, signs: Sequence[tuple[str, DeviceFacts | None, int]]) -> None:
+        with writing(self._engine) as tx:
+            enrolment.seen(tx, signs)
+
+    def add_dataset(self, dataset: DatasetRecord) -> None:
+        with writing(self._engine) as tx:
+            catalogue.add_dataset(tx, dataset)
+
+    def datasets(self) -> list[DatasetRecord]:
+        with reading(self._engine) as tx:
+            return catalogue.all_datasets(tx)
+
+    def dataset(self, name: str) -> DatasetRecord:
+        with reading(self._engine) as tx:
+            return catalogue.dataset(tx, name)
+
+    def add_variant(self, variant: VariantRecord) -> None:
+        with writing(self._engine) as tx:
+            catalogue.add_variant(tx, variant)
+
+    def variants(self) -> list[VariantRecord]:
+        with reading(self._engine) as tx:
+            return catalogue.all_variants(tx)
+
+    def variant(self, name_or_id: str) -> VariantRecord:
+        with reading(self._engine) as tx:
+            return catalogue.variant(tx, name_or_id)
+
+    def replace_variant(self, variant: VariantRecord) -> None:
+        with writing(self._engine) as tx:
+            catalogue.replace_variant(tx, variant)
+
+    def add_sweep(
+        self, sweep: SweepRecord, cells: Sequence[CellRecord], rounds: Sequence[RoundRecord]
+    ) -> None:
+        with writing(self._engine) as tx:
+            sweeps.add_sweep(tx, sweep, cells, rounds)
+
+    def add_rounds(self, rounds: Sequence[RoundRecord]) -> None:
+        with writing(self._engine) as tx:
+            sweeps.add_rounds(tx, rounds)
+
+    def sweeps(self) -> list[SweepRecord]:
+        with reading(self._engine) as tx:
+            return sweeps.all_sweeps(tx)
+
+    def sweep(self, name_or_id: str) -> SweepRecord:
+        with reading(self._engine) as tx:
+            return sweeps.sweep(tx, name_or_id)
+
+    def set_sweep_state(self, sweep_id: str, state: SweepState) -> None:
+        with writing(self._engine) as tx:
+            sweeps.set_state(tx, sweep_id, state)
+
+    def cells(self, sweep_id: str) -> list[CellRecord]:
+        with reading(self._engine) as tx:
+            return sweeps.its_cells(tx, sweep_id)
+
+    def rounds(self, sweep_id: str, states: Iterable[RoundState] = ()) -> list[RoundRecord]:
+        with reading(self._engine) as tx:
+            return sweeps.its_rounds(tx, sweep_id, states)
+
+    def round(self, round_id: str) -> RoundRecord:
+        with reading(self._engine) as tx:
+            return sweeps.one_round(tx, round_id)
+
+    def queued_rounds(self, device_id: str, limit: int = 50) -> list[RoundRecord]:
+        with reading(self._engine) as tx:
+            return leases.queued(tx, device_id, limit)
+
+    def lease_round(
+        self, device_id: str, lease_ns: int, now_ns: int, *, round_id: str | None = None
+    ) -> Round | None:
+        with writing(self._engine) as tx:
+            return leases.lease(tx, device_id, lease_ns, now_ns, round_id)
+
+    def held_rounds(self, device_id: str) -> list[Round]:
+        return [held.round for held in self.leases(device_id) if not held.cancelled]
+
+    def admission(self, device_id: str) -> Admission:
+        with reading(self._engine) as tx:
+            return leases.admission(tx, device_id)
+
+    def standing(self, device_id: str) -> Standing:
+        with reading(self._engine) as tx:
+            return leases.standing(tx, device_id)
+
+    def leases(self, device_id: str) -> list[HeldRound]:
+        with reading(self._engine) as tx:
+            return leases.held(tx, device_id)
+
+    def wishes(self) -> Wishes:
+        with reading(self._engine) as tx:
+            return leases.wishes(tx)
+
+    def accept_round(self, round_id: str, fence: int) -> None:
+        with writing(self._engine) as tx:
+            leases.accept(tx, round_id, fence)
+
+    def release_round(self, round_id: str, fence: int, max_grants: int) -> RoundState | None:
+        with writing(self._engine) as tx:
+            return leases.release(tx, round_id, fence, max_grants)
+
+    def finish_round(self, round_id: str, fence: int, state: RoundState) -> bool:
+        with writing(self._engine) as tx:
+            return leases.finish(tx, round_id, fence, state)
+
+    def expire_leases(self, now_ns: int, max_grants: int) -> list[str]:
+        with writing(self._engine) as tx:
+            return leases.expire(tx, now_ns, max_grants)
+
+    def may_read(self, device_id: str, digest: str) -> bool:
+        with reading(self._engine) as tx:
+            return leases.may_read(tx, device_id, digest)
+
+    def record(
+        self, device_id: str, results: Sequence[tuple[str, int, str, bytes]], now_ns: int
+    ) -> list[RecordOutcome]:
+        (recorded,) = self.record_all([(device_id, results)], now_ns)
+        return [item.outcome for item in recorded]
+
+    def record_all(
+        self, batches: Sequence[tuple[str, Sequence[tuple[str, int, str, bytes]]]], now_ns: int
+    ) -> list[list[Recorded]]:
+        with writing(self._engine) as tx:
+            return recording.record_all(tx, batches, now_ns)
+
+    def conflicts(self) -> list[ConflictRecord]:
+        with reading(self._engine) as tx:
+            return results.all_conflicts(tx)
+
+    def results(
+        self,
+        *,
+        sweep_id: str | None = None,
+        cell_keys: Iterable[str] = (),
+        superseded: bool = False,
+    ) -> list[ResultRecord]:
+        with reading(self._engine) as tx:
+            return results.all_results(tx, sweep_id, cell_keys, superseded)
+
+    def result(self, attempt_id: str) -> ResultRecord:
+        with reading(self._engine) as tx:
+            return results.result(tx, attempt_id)
+
+    def counts(self) -> Mapping[str, int]:
+        with reading(self._engine) as tx:
+            return {
+                name: tx.execute(select(func.count()).select_from(table)).scalar_one()
+                for name, table in sorted(metadata.tables.items())
+            }
+
+    def check(self) -> list[str]:
+        with reading(self._engine) as tx:
+            if tx.dialect.name != "sqlite":
+                return []
+            found = [row[0] for row in tx.exec_driver_sql("PRAGMA integrity_check")]
+            dangling = tx.exec_driver_sql("PRAGMA foreign_key_check").all()
+        problems = [line for line in found if line != "ok"]
+        return problems + [
+            f"{row[0]} row {row[1]} refers to a missing row of {row[2]}" for row in dangling
+        ]
+
+    def close(self) -> None:
+        self._engine.dispose()

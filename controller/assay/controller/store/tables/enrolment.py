@@ -1,0 +1,183 @@
+"""Join tokens and devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, or_, select, update
+
+from assay.controller.records import DeviceRecord, DeviceState, TokenRecord
+from assay.controller.store.schema import devices, tokens
+from assay.core.convert import from_bytes, to_bytes
+from assay.core.errors import AlreadyExists, NotFound, Unauthenticated
+from assay.core.model import DeviceFacts
+
+
+def add_token(tx: Connection, token: TokenRecord) -> None:
+    """A new token."""
+    tx.execute(
+        insert(tokens).values(
+            token_id=token.token_id,
+            secret_sha256=token.secret_sha256,
+            created_ns=token.created_ns,
+            expires_ns=token.expires_ns,
+            uses_left=token.uses_left,
+            revoked=token.revoked,
+            note=token.note,
+        )
+    )
+
+
+def all_tokens(tx: Connection) -> list[TokenRecord]:
+    """Oldest first."""
+    rows = tx.execute(select(tokens).order_by(tokens.c.created_ns, tokens.c.token_id))
+    return [_token(row) for row in rows]
+
+
+def revoke_token(tx: Connection, token_id: str) -> None:
+    """The token buys nothing from now on."""
+    found = tx.execute(update(tokens).where(tokens.c.token_id == token_id).values(revoked=True))
+    if found.rowcount == 0:
+        raise NotFound(f"no token {token_id!r}; `assay token list` names them")
+
+
+def spend_token(tx: Connection, secret_sha256: str, now_ns: int) -> TokenRecord:
+    """Takes one use; see :meth:`Store.spend_token`."""
+    token = _valid_token(tx, secret_sha256, now_ns)
+    if token.uses_left < 1:
+        raise Unauthenticated(
+            f"join token {token.token_id} is used up; make another with `assay token create`"
+        )
+    tx.execute(
+        update(tokens)
+        .where(tokens.c.token_id == token.token_id)
+        .values(uses_left=tokens.c.uses_left - 1)
+    )
+    return _token(tx.execute(select(tokens).where(tokens.c.token_id == token.token_id)).one())
+
+
+def enrol_device(
+    tx: Connection, secret_sha256: str, device: DeviceRecord, now_ns: int
+) -> DeviceRecord:
+    """See :meth:`Store.enrol_device`."""
+    known = tx.execute(select(devices).where(devices.c.key_sha256 == device.key_sha256)).first()
+    if known is not None:
+        _valid_token(tx, secret_sha256, now_ns)
+        return _device(known)
+    _refuse_taken_name(tx, device.name, "")
+    spend_token(tx, secret_sha256, now_ns)
+    add_device(tx, device)
+    return device
+
+
+def add_device(tx: Connection, device: DeviceRecord) -> None:
+    """A new device; its name and key must be free."""
+    _refuse_taken_name(tx, device.name, "")
+    same = select(devices.c.name).where(
+        or_(devices.c.device_id == device.device_id, devices.c.key_sha256 == device.key_sha256)
+    )
+    owner = tx.execute(same).scalar()
+    if owner is not None:
+        raise AlreadyExists(f"device {owner!r} has the same id or key")
+    tx.execute(insert(devices).values(device_id=device.device_id, **_device_values(device)))
+
+
+def all_devices(tx: Connection) -> list[DeviceRecord]:
+    """By name."""
+    return [_device(row) for row in tx.execute(select(devices).order_by(devices.c.name))]
+
+
+def device(tx: Connection, name_or_id: str) -> DeviceRecord:
+    """One device; the id wins over a name that looks like one."""
+    for column in (devices.c.device_id, devices.c.name):
+        row = tx.execute(select(devices).where(column == name_or_id)).first()
+        if row is not None:
+            return _device(row)
+    raise NotFound(f"no device {name_or_id!r}; `assay device list` names them")
+
+
+def update_device(tx: Connection, record: DeviceRecord) -> None:
+    """Replaces the record of the same id."""
+    _refuse_taken_name(tx, record.name, record.device_id)
+    found = tx.execute(
+        update(devices)
+        .where(devices.c.device_id == record.device_id)
+        .values(**_device_values(record))
+    )
+    if found.rowcount == 0:
+        raise NotFound(f"no device {record.device_id!r}")
+
+
+def seen(tx: Connection, signs: Sequence[tuple[str, DeviceFacts | None, int]]) -> None:
+    """Signs of life; one that is older than what is noted changes nothing."""
+    for device_id, facts, now_ns in signs:
+        values: dict[str, Any] = {"last_seen_ns": now_ns}
+        if facts is not None:
+            values["facts"] = to_bytes(facts)
+        newer = or_(devices.c.last_seen_ns.is_(None), devices.c.last_seen_ns <= now_ns)
+        tx.execute(update(devices).where(devices.c.device_id == device_id, newer).values(**values))
+
+
+def _valid_token(tx: Connection, secret_sha256: str, now_ns: int) -> TokenRecord:
+    row = tx.execute(
+        select(tokens).where(tokens.c.secret_sha256 == secret_sha256).with_for_update()
+    ).first()
+    if row is None:
+        raise Unauthenticated("this join token is unknown here; make one with `assay token create`")
+    token = _token(row)
+    if token.revoked:
+        raise Unauthenticated(f"join token {token.token_id} was revoked")
+    if token.expires_ns <= now_ns:
+        raise Unauthenticated(
+            f"join token {token.token_id} has expired; make another with `assay token create`"
+        )
+    return token
+
+
+def _refuse_taken_name(tx: Connection, name: str, but_by: str) -> None:
+    owner = tx.execute(select(devices.c.device_id).where(devices.c.name == name)).scalar()
+    if owner is not None and owner != but_by:
+        raise AlreadyExists(
+            f"the device name {name!r} is taken by another key (device {owner}); choose another "
+            "name, or rename that device with `assay device rename`"
+        )
+
+
+def _device_values(record: DeviceRecord) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "state": record.state.value,
+        "key_sha256": record.key_sha256,
+        "enrolled_ns": record.enrolled_ns,
+        "certificate_not_after_ns": record.certificate_not_after_ns,
+        "labels": dict(record.labels),
+        "facts": None if record.facts is None else to_bytes(record.facts),
+        "last_seen_ns": record.last_seen_ns,
+    }
+
+
+def _token(row: Row[Any]) -> TokenRecord:
+    return TokenRecord(
+        token_id=row.token_id,
+        secret_sha256=row.secret_sha256,
+        created_ns=row.created_ns,
+        expires_ns=row.expires_ns,
+        uses_left=row.uses_left,
+        revoked=row.revoked,
+        note=row.note,
+    )
+
+
+def _device(row: Row[Any]) -> DeviceRecord:
+    return DeviceRecord(
+        device_id=row.device_id,
+        name=row.name,
+        state=DeviceState(row.state),
+        key_sha256=row.key_sha256,
+        enrolled_ns=row.enrolled_ns,
+        certificate_not_after_ns=row.certificate_not_after_ns,
+        labels=row.labels,
+        facts=None if row.facts is None else from_bytes(row.facts, DeviceFacts),
+        last_seen_ns=row.last_seen_ns,
+    )

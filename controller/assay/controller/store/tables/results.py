@@ -1,0 +1,84 @@
+"""Results as they are read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, select
+
+from assay.controller.records import ConflictRecord, ResultRecord
+from assay.controller.store.schema import conflicts, results
+from assay.core.convert import from_bytes
+from assay.core.errors import NotFound
+from assay.core.model import Result
+
+_KEYS_PER_QUERY = 10_000
+
+
+def all_results(
+    tx: Connection, sweep_id: str | None, cell_keys: Iterable[str], superseded: bool
+) -> list[ResultRecord]:
+    """In the order of recording."""
+    query = select(results)
+    if sweep_id is not None:
+        query = query.where(results.c.sweep_id == sweep_id)
+    if not superseded:
+        query = query.where(results.c.superseded.is_(False))
+    keys = sorted(set(cell_keys))
+    rows = _rows(tx, query, keys)
+    return [_result(row) for row in sorted(rows, key=lambda row: row.entry)]
+
+
+def result(tx: Connection, attempt_id: str) -> ResultRecord:
+    """The last one of an attempt."""
+    query = select(results).where(results.c.attempt_id == attempt_id)
+    row = tx.execute(query.order_by(results.c.seq.desc()).limit(1)).first()
+    if row is None:
+        raise NotFound(f"no result of attempt {attempt_id!r}; `assay result list` names them")
+    return _result(row)
+
+
+def all_conflicts(tx: Connection) -> list[ConflictRecord]:
+    """Oldest first."""
+    query = (
+        select(conflicts, results.c.sha256.label("stored_sha256"))
+        .join(
+            results,
+            (results.c.attempt_id == conflicts.c.attempt_id) & (results.c.seq == conflicts.c.seq),
+        )
+        .order_by(conflicts.c.seen_ns, conflicts.c.attempt_id, conflicts.c.seq)
+    )
+    return [
+        ConflictRecord(
+            attempt_id=row.attempt_id,
+            seq=row.seq,
+            device_id=row.device_id,
+            stored_sha256=row.stored_sha256,
+            other_sha256=row.sha256,
+            seen_ns=row.seen_ns,
+        )
+        for row in tx.execute(query)
+    ]
+
+
+def _rows(tx: Connection, query: Select[Any], keys: Sequence[str]) -> list[Row[Any]]:
+    if not keys:
+        return list(tx.execute(query))
+    found: list[Row[Any]] = []
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        some = keys[start : start + _KEYS_PER_QUERY]
+        found.extend(tx.execute(query.where(results.c.cell_key.in_(some))))
+    return found
+
+
+def _result(row: Row[Any]) -> ResultRecord:
+    return ResultRecord(
+        attempt_id=row.attempt_id,
+        seq=row.seq,
+        device_id=row.device_id,
+        sha256=row.sha256,
+        superseded=row.superseded,
+        recorded_ns=row.recorded_ns,
+        result=from_bytes(row.body, Result),
+    )

@@ -1,0 +1,238 @@
+"""Sweeps, their cells and their rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, exists, func, insert, select, update
+
+from assay.controller.records import CellRecord, RoundRecord, RoundState, SweepRecord, SweepState
+from assay.controller.store.schema import cells, round_artifacts, rounds, sweeps
+from assay.core.convert import from_bytes, to_bytes
+from assay.core.errors import AlreadyExists, NotFound
+from assay.core.model import Round, RunSpec
+
+ENDED = tuple(s.value for s in (RoundState.DONE, RoundState.FAILED, RoundState.CANCELLED))
+
+
+def add_sweep(
+    tx: Connection,
+    sweep: SweepRecord,
+    its_cells: Sequence[CellRecord],
+    its_rounds: Sequence[RoundRecord],
+) -> None:
+    """A sweep with everything it wants measured."""
+    if tx.execute(select(sweeps.c.sweep_id).where(sweeps.c.name == sweep.name)).first():
+        raise AlreadyExists(f"a sweep named {sweep.name!r} is there; choose another name")
+    tx.execute(
+        insert(sweeps).values(
+            sweep_id=sweep.sweep_id,
+            name=sweep.name,
+            spec_json=sweep.spec_json,
+            seed=str(sweep.seed),
+            rounds=sweep.rounds,
+            state=sweep.state.value,
+            created_ns=sweep.created_ns,
+        )
+    )
+    _add_cells(tx, its_cells)
+    _insert_rounds(tx, sweep.name, its_rounds)
+
+
+def add_rounds(tx: Connection, more: Sequence[RoundRecord]) -> None:
+    """More rounds; their sweeps run again."""
+    for sweep_id in {round_.sweep_id for round_ in more}:
+        found = sweep(tx, sweep_id)
+        _insert_rounds(tx, found.name, [r for r in more if r.sweep_id == sweep_id])
+        _set_state(tx, sweep_id, SweepState.RUNNING)
+
+
+def all_sweeps(tx: Connection) -> list[SweepRecord]:
+    """Oldest first."""
+    rows = tx.execute(select(sweeps).order_by(sweeps.c.created_ns, sweeps.c.sweep_id))
+    return [_sweep(row) for row in rows]
+
+
+def sweep(tx: Connection, name_or_id: str) -> SweepRecord:
+    """One sweep; the id wins over a name that looks like one."""
+    for column in (sweeps.c.sweep_id, sweeps.c.name):
+        row = tx.execute(select(sweeps).where(column == name_or_id)).first()
+        if row is not None:
+            return _sweep(row)
+    raise NotFound(f"no sweep {name_or_id!r}; `assay sweep list` names them")
+
+
+def set_state(tx: Connection, sweep_id: str, state: SweepState) -> None:
+    """CANCELLED also cancels the queued rounds at once."""
+    if _set_state(tx, sweep_id, state) == 0:
+        raise NotFound(f"no sweep {sweep_id!r}")
+    if state is SweepState.CANCELLED:
+        tx.execute(
+            update(rounds)
+            .where(rounds.c.sweep_id == sweep_id, rounds.c.state == RoundState.QUEUED.value)
+            .values(state=RoundState.CANCELLED.value)
+        )
+
+
+def its_cells(tx: Connection, sweep_id: str) -> list[CellRecord]:
+    """In the order they were added."""
+    rows = tx.execute(select(cells).where(cells.c.sweep_id == sweep_id).order_by(cells.c.position))
+    return [_cell(row) for row in rows]
+
+
+def its_rounds(
+    tx: Connection, sweep_id: str, states: Iterable[RoundState] = ()
+) -> list[RoundRecord]:
+    """By group and index."""
+    query = select(rounds).where(rounds.c.sweep_id == sweep_id)
+    wanted = [state.value for state in states]
+    if wanted:
+        query = query.where(rounds.c.state.in_(wanted))
+    ordered = query.order_by(rounds.c.grouping, rounds.c.position, rounds.c.round_id)
+    return [round_record(row) for row in tx.execute(ordered)]
+
+
+def one_round(tx: Connection, round_id: str) -> RoundRecord:
+    """One round."""
+    row = tx.execute(select(rounds).where(rounds.c.round_id == round_id)).first()
+    if row is None:
+        raise NotFound(f"no round {round_id!r}")
+    return round_record(row)
+
+
+def close_finished(tx: Connection, sweep_ids: Iterable[str]) -> None:
+    """DONE for those of the running sweeps in which every round has ended."""
+    wanted = sorted(set(sweep_ids))
+    if not wanted:
+        return
+    open_rounds = exists().where(
+        rounds.c.sweep_id == sweeps.c.sweep_id, rounds.c.state.not_in(ENDED)
+    )
+    tx.execute(
+        update(sweeps)
+        .where(
+            sweeps.c.sweep_id.in_(wanted),
+            sweeps.c.state == SweepState.RUNNING.value,
+            ~open_rounds,
+        )
+        .values(state=SweepState.DONE.value)
+    )
+
+
+def round_record(row: Row[Any]) -> RoundRecord:
+    """The record in a row of ``rounds``."""
+    return RoundRecord(
+        round_id=row.round_id,
+        sweep_id=row.sweep_id,
+        device_id=row.device_id,
+        group=row.grouping,
+        index=row.position,
+        state=RoundState(row.state),
+        fence=row.fence,
+        runs=from_bytes(row.body, Round).runs,
+        lease_expires_ns=row.lease_expires_ns,
+        grants=row.grants,
+    )
+
+
+def digests_of(runs: Iterable[RunSpec]) -> set[str]:
+    """Every artifact these runs name."""
+    found = set()
+    for run in runs:
+        found |= {run.artifact.digest, run.inputs.artifact.digest}
+        if run.golden is not None:
+            found.add(run.golden.artifact.digest)
+    return found
+
+
+def _set_state(tx: Connection, sweep_id: str, state: SweepState) -> int:
+    return tx.execute(
+        update(sweeps).where(sweeps.c.sweep_id == sweep_id).values(state=state.value)
+    ).rowcount
+
+
+def _add_cells(tx: Connection, its: Sequence[CellRecord]) -> None:
+    if not its:
+        return
+    first = dict[str, int]()
+    for cell in its:
+        if cell.sweep_id not in first:
+            counted = select(func.count()).where(cells.c.sweep_id == cell.sweep_id)
+            first[cell.sweep_id] = tx.execute(counted).scalar_one()
+    tx.execute(
+        insert(cells),
+        [
+            {
+                "sweep_id": cell.sweep_id,
+                "cell_key": cell.cell_key,
+                "position": first[cell.sweep_id] + position,
+                "device_id": cell.device_id,
+                "grouping": cell.group,
+                "run": to_bytes(cell.run),
+                "baseline": cell.baseline,
+            }
+            for position, cell in enumerate(its)
+        ],
+    )
+
+
+def _insert_rounds(tx: Connection, sweep_name: str, its: Sequence[RoundRecord]) -> None:
+    if not its:
+        return
+    tx.execute(insert(rounds), [_round_values(sweep_name, round_) for round_ in its])
+    named = [
+        {"round_id": round_.round_id, "digest": digest}
+        for round_ in its
+        for digest in sorted(digests_of(round_.runs))
+    ]
+    if named:
+        tx.execute(insert(round_artifacts), named)
+
+
+def _round_values(sweep_name: str, record: RoundRecord) -> dict[str, Any]:
+    body = Round(
+        round_id=record.round_id,
+        sweep_id=record.sweep_id,
+        sweep_name=sweep_name,
+        index=record.index,
+        fence=record.fence,
+        lease_ns=0,
+        runs=tuple(record.runs),
+    )
+    return {
+        "round_id": record.round_id,
+        "sweep_id": record.sweep_id,
+        "device_id": record.device_id,
+        "grouping": record.group,
+        "position": record.index,
+        "state": record.state.value,
+        "fence": record.fence,
+        "grants": record.grants,
+        "accepted": False,
+        "lease_expires_ns": record.lease_expires_ns,
+        "body": to_bytes(body),
+    }
+
+
+def _sweep(row: Row[Any]) -> SweepRecord:
+    return SweepRecord(
+        sweep_id=row.sweep_id,
+        name=row.name,
+        spec_json=row.spec_json,
+        seed=int(row.seed),
+        rounds=row.rounds,
+        state=SweepState(row.state),
+        created_ns=row.created_ns,
+    )
+
+
+def _cell(row: Row[Any]) -> CellRecord:
+    return CellRecord(
+        cell_key=row.cell_key,
+        sweep_id=row.sweep_id,
+        device_id=row.device_id,
+        group=row.grouping,
+        run=from_bytes(row.run, RunSpec),
+        baseline=row.baseline,
+    )

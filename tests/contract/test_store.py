@@ -1,0 +1,663 @@
+"""What every store promises, whatever it is built on."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from assay.controller.home import Home
+from assay.controller.records import (
+    Admission,
+    DeviceState,
+    RecordOutcome,
+    RoundState,
+    SweepState,
+    Wishes,
+)
+from assay.controller.store import open_store
+from assay.controller.store.base import Store
+from assay.core.errors import AlreadyExists, NotFound, Unauthenticated
+from assay.core.model import MEDIA_TFLITE, Round
+from tests.plane import (
+    SECRET_SHA256,
+    S,
+    cell,
+    dataset,
+    device,
+    facts,
+    queued,
+    ref,
+    reported,
+    result,
+    sweep,
+    token,
+    variant,
+)
+
+T = TypeVar("T")
+
+Opener = Callable[[], Store]
+"""Opens one more handle on the same database, as another process would."""
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """An empty database, migrated once for all tests."""
+    home = Home(tmp_path_factory.mktemp("migrated"))
+    open_store(home).close()
+    return home
+
+
+@pytest.fixture(params=["sqlite"])
+def opener(migrated: Home, tmp_path: Path) -> Iterator[Opener]:
+    """A fresh database of each kind."""
+    opened: list[Store] = []
+    shutil.copytree(migrated.root, tmp_path / "home")
+
+    def open_one() -> Store:
+        opened.append(open_store(Home(tmp_path / "home")))
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(opener: Opener) -> Store:
+    """An empty store."""
+    return opener()
+
+
+@pytest.fixture
+def fleet(store: Store) -> Store:
+    """A store with one device and one sweep of two rounds."""
+    store.add_device(device())
+    store.add_sweep(sweep(), [cell(), cell("int8")], [queued("r0"), queued("r1", index=1)])
+    return store
+
+
+def lease(store: Store, now_ns: int = 0, lease_ns: int = 100) -> Round:
+    """The next round of the device, granted."""
+    granted = store.lease_round("id-bench", lease_ns, now_ns)
+    assert granted is not None
+    return granted
+
+
+def state_of(store: Store, round_id: str) -> RoundState:
+    return next(r.state for r in store.rounds("s1") if r.round_id == round_id)
+
+
+def at_once(count: int, action: Callable[[int], T]) -> list[T | Exception]:
+    """``action`` called from that many threads at the same time; what each gave or raised."""
+    outcomes: list[T | Exception] = [RuntimeError("never ran")] * count
+    start = threading.Barrier(count)
+
+    def one(index: int) -> None:
+        start.wait()
+        try:
+            outcomes[index] = action(index)
+        except Exception as error:
+            outcomes[index] = error
+
+    threads = [threading.Thread(target=one, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+class TestTokens:
+    def test_a_token_is_spent_use_by_use(self, store: Store) -> None:
+        store.add_token(token(uses_left=2))
+        assert store.spend_token(SECRET_SHA256, 5).uses_left == 1
+        assert store.spend_token(SECRET_SHA256, 5).uses_left == 0
+        with pytest.raises(Unauthenticated, match="used up"):
+            store.spend_token(SECRET_SHA256, 5)
+
+    def test_an_unknown_secret_buys_nothing(self, store: Store) -> None:
+        store.add_token(token())
+        with pytest.raises(Unauthenticated, match="unknown"):
+            store.spend_token("0" * 64, 5)
+
+    def test_a_token_expires_at_its_time(self, store: Store) -> None:
+        store.add_token(token(expires_ns=100, uses_left=5))
+        assert store.spend_token(SECRET_SHA256, 99)
+        with pytest.raises(Unauthenticated, match="expired"):
+            store.spend_token(SECRET_SHA256, 100)
+
+    def test_a_revoked_token_buys_nothing(self, store: Store) -> None:
+        store.add_token(token())
+        store.revoke_token("tok1")
+        with pytest.raises(Unauthenticated, match="revoked"):
+            store.spend_token(SECRET_SHA256, 5)
+
+    def test_revoking_an_unknown_token_is_an_error(self, store: Store) -> None:
+        with pytest.raises(NotFound):
+            store.revoke_token("nope")
+
+    def test_one_use_goes_to_one_of_many_who_ask_at_once(self, opener: Opener) -> None:
+        handles = [opener() for _ in range(4)]
+        handles[0].add_token(token(uses_left=1))
+        outcomes = at_once(4, lambda i: handles[i].spend_token(SECRET_SHA256, 5))
+        assert sum(not isinstance(outcome, Exception) for outcome in outcomes) == 1
+        assert sum(isinstance(outcome, Unauthenticated) for outcome in outcomes) == 3
+
+
+class TestDevices:
+    def test_a_device_is_found_by_name_and_by_id(self, store: Store) -> None:
+        added = device(labels={"room": "lab"}, facts=facts(), last_seen_ns=3)
+        store.add_device(added)
+        assert store.device("bench") == added
+        assert store.device("id-bench") == added
+        assert store.devices() == [added]
+
+    def test_an_unknown_device_is_not_found(self, store: Store) -> None:
+        with pytest.raises(NotFound, match="no device 'ghost'"):
+            store.device("ghost")
+
+    def test_a_name_belongs_to_one_device(self, store: Store) -> None:
+        store.add_device(device())
+        with pytest.raises(AlreadyExists, match="'bench' is taken"):
+            store.add_device(device(device_id="other", key_sha256="k2"))
+
+    def test_a_key_belongs_to_one_device(self, store: Store) -> None:
+        store.add_device(device())
+        with pytest.raises(AlreadyExists):
+            store.add_device(device("second", key_sha256=device().key_sha256))
+
+    def test_an_update_replaces_the_record(self, store: Store) -> None:
+        store.add_device(device())
+        changed = device(state=DeviceState.REVOKED, labels={"a": "b"})
+        store.update_device(changed)
+        assert store.device("bench") == changed
+
+    def test_a_rename_to_a_taken_name_is_refused(self, store: Store) -> None:
+        store.add_device(device())
+        store.add_device(device("second"))
+        with pytest.raises(AlreadyExists):
+            store.update_device(replace(device("second"), name="bench"))
+
+    def test_updating_an_unknown_device_is_an_error(self, store: Store) -> None:
+        with pytest.raises(NotFound):
+            store.update_device(device())
+
+    def test_a_sign_of_life_keeps_the_facts_it_does_not_bring(self, store: Store) -> None:
+        store.add_device(device())
+        store.seen("id-bench", facts(), 10)
+        store.seen("id-bench", None, 20)
+        found = store.device("bench")
+        assert (found.facts, found.last_seen_ns) == (facts(), 20)
+
+    def test_an_older_sign_of_life_changes_nothing(self, store: Store) -> None:
+        store.add_device(device())
+        store.seen_all([("id-bench", facts("new"), 20), ("id-bench", facts("old"), 10)])
+        found = store.device("bench")
+        assert found.last_seen_ns == 20
+        assert found.facts == facts("new")
+
+
+class TestEnrolment:
+    def test_a_new_device_costs_one_use(self, store: Store) -> None:
+        store.add_token(token(uses_left=2))
+        assert store.enrol_device(SECRET_SHA256, device(), 5) == device()
+        assert store.device("bench") == device()
+        assert store.tokens()[0].uses_left == 1
+
+    def test_the_same_key_again_keeps_its_identity_and_costs_nothing(self, store: Store) -> None:
+        store.add_token(token(uses_left=1))
+        store.enrol_device(SECRET_SHA256, device(), 5)
+        again = replace(device(), device_id="id-new", name="renamed")
+        assert store.enrol_device(SECRET_SHA256, again, 6) == device()
+        assert len(store.devices()) == 1
+
+    def test_a_taken_name_costs_no_use(self, store: Store) -> None:
+        store.add_token(token(uses_left=1))
+        store.add_device(device())
+        with pytest.raises(AlreadyExists):
+            store.enrol_device(SECRET_SHA256, device(device_id="x", key_sha256="k"), 5)
+        assert store.tokens()[0].uses_left == 1
+
+    def test_a_known_key_still_needs_a_token_in_time(self, store: Store) -> None:
+        store.add_token(token(expires_ns=10))
+        store.add_device(device())
+        with pytest.raises(Unauthenticated):
+            store.enrol_device(SECRET_SHA256, device(), 10)
+        with pytest.raises(Unauthenticated):
+            store.enrol_device("0" * 64, device(), 5)
+
+    def test_one_use_enrols_one_of_many_who_ask_at_once(self, opener: Opener) -> None:
+        handles = [opener() for _ in range(4)]
+        handles[0].add_token(token(uses_left=1))
+        outcomes = at_once(
+            4, lambda i: handles[i].enrol_device(SECRET_SHA256, device(f"board-{i}"), 5)
+        )
+        assert sum(not isinstance(outcome, Exception) for outcome in outcomes) == 1
+        assert len(handles[0].devices()) == 1
+
+
+class TestCatalogue:
+    def test_a_dataset_comes_back_as_it_went_in(self, store: Store) -> None:
+        store.add_dataset(dataset())
+        assert store.dataset("digits") == dataset()
+        assert store.datasets() == [dataset()]
+
+    def test_the_same_dataset_again_is_no_error(self, store: Store) -> None:
+        store.add_dataset(dataset())
+        store.add_dataset(replace(dataset(), added_ns=99, source="elsewhere"))
+        assert store.datasets() == [dataset()]
+
+    def test_other_content_under_the_same_name_is_refused(self, store: Store) -> None:
+        store.add_dataset(dataset())
+        with pytest.raises(AlreadyExists):
+            store.add_dataset(dataset(content="y"))
+
+    def test_an_unknown_dataset_is_not_found(self, store: Store) -> None:
+        with pytest.raises(NotFound):
+            store.dataset("nope")
+
+    def test_a_variant_comes_back_as_it_went_in(self, store: Store) -> None:
+        store.add_variant(variant())
+        assert store.variant("fp32") == variant()
+        assert store.variant(variant().variant_id) == variant()
+
+    def test_files_and_notes_of_the_same_variant_are_merged(self, store: Store) -> None:
+        store.add_variant(variant())
+        also = replace(variant(media_type=MEDIA_TFLITE), notes={"more": "1"})
+        store.add_variant(also)
+        found = store.variant("fp32")
+        assert set(found.files) == {*variant().files, MEDIA_TFLITE}
+        assert found.notes == {"loss": "0.1", "more": "1"}
+
+    def test_a_name_with_other_content_is_refused(self, store: Store) -> None:
+        store.add_variant(variant())
+        with pytest.raises(AlreadyExists):
+            store.add_variant(variant(identity="other"))
+
+    def test_replacing_gives_the_name_away(self, store: Store) -> None:
+        store.add_variant(variant())
+        newer = variant(identity="other")
+        store.replace_variant(newer)
+        assert store.variant("fp32") == newer
+        former = store.variant(variant().variant_id)
+        assert former.name == f"fp32@{variant().variant_id[7:19]}"
+
+    def test_replacing_back_gives_the_name_back(self, store: Store) -> None:
+        store.add_variant(variant())
+        store.replace_variant(variant(identity="other"))
+        store.replace_variant(variant())
+        assert store.variant("fp32") == variant()
+        assert len(store.variants()) == 2
+
+    def test_an_unknown_variant_is_not_found(self, store: Store) -> None:
+        with pytest.raises(NotFound):
+            store.variant("nope")
+
+
+class TestSweeps:
+    def test_a_sweep_comes_back_as_it_went_in(self, fleet: Store) -> None:
+        assert fleet.sweep("s1") == sweep()
+        assert fleet.sweep("sweep s1") == sweep()
+        assert fleet.cells("s1") == [cell(), cell("int8")]
+        assert fleet.rounds("s1") == [queued("r0"), queued("r1", index=1)]
+
+    def test_a_seed_of_64_bits_is_kept(self, store: Store) -> None:
+        store.add_device(device())
+        store.add_sweep(sweep(seed=2**64 - 1), [], [queued()])
+        assert store.sweep("s1").seed == 2**64 - 1
+
+    def test_a_taken_name_is_refused_whole(self, fleet: Store) -> None:
+        with pytest.raises(AlreadyExists):
+            fleet.add_sweep(sweep("s2", name="sweep s1"), [], [queued("x", sweep_id="s2")])
+        assert [s.sweep_id for s in fleet.sweeps()] == ["s1"]
+
+    def test_an_unknown_sweep_is_not_found(self, store: Store) -> None:
+        with pytest.raises(NotFound):
+            store.sweep("nope")
+        with pytest.raises(NotFound):
+            store.set_sweep_state("nope", SweepState.DONE)
+
+    def test_a_round_is_found_by_its_id(self, fleet: Store) -> None:
+        assert fleet.round("r1") == queued("r1", index=1)
+        with pytest.raises(NotFound):
+            fleet.round("ghost")
+
+    def test_rounds_are_filtered_by_state(self, fleet: Store) -> None:
+        lease(fleet)
+        leased = fleet.rounds("s1", [RoundState.LEASED])
+        assert [r.round_id for r in leased] == ["r0"]
+
+    def test_cancelling_cancels_what_is_queued(self, fleet: Store) -> None:
+        lease(fleet)
+        fleet.set_sweep_state("s1", SweepState.CANCELLED)
+        assert state_of(fleet, "r1") is RoundState.CANCELLED
+        assert state_of(fleet, "r0") is RoundState.LEASED
+
+    def test_more_rounds_make_a_sweep_run_again(self, fleet: Store) -> None:
+        for _ in range(2):
+            granted = lease(fleet)
+            fleet.finish_round(granted.round_id, granted.fence, RoundState.DONE)
+        assert fleet.sweep("s1").state is SweepState.DONE
+        fleet.add_rounds([queued("r2", index=2)])
+        assert fleet.sweep("s1").state is SweepState.RUNNING
+        assert lease(fleet).round_id == "r2"
+
+
+class TestLeases:
+    def test_a_grant_raises_the_fence_and_names_fresh_attempts(self, fleet: Store) -> None:
+        granted = lease(fleet, now_ns=10, lease_ns=100)
+        assert (granted.round_id, granted.fence, granted.lease_ns) == ("r0", 1, 100)
+        assert granted.sweep_name == "sweep s1"
+        assert [run.attempt_id for run in granted.runs] == ["r0.1.0", "r0.1.1"]
+        assert fleet.held_rounds("id-bench") == [granted]
+        record = fleet.rounds("s1", [RoundState.LEASED])[0]
+        assert (record.lease_expires_ns, record.grants) == (110, 1)
+        assert record.runs == granted.runs
+
+    def test_a_device_holds_one_round_at_a_time(self, fleet: Store) -> None:
+        lease(fleet)
+        assert fleet.lease_round("id-bench", 100, 0) is None
+
+    def test_nothing_waits_for_another_device(self, fleet: Store) -> None:
+        fleet.add_device(device("second"))
+        assert fleet.lease_round("id-second", 100, 0) is None
+
+    def test_an_unknown_device_is_not_found(self, fleet: Store) -> None:
+        with pytest.raises(NotFound):
+            fleet.lease_round("ghost", 100, 0)
+
+    def test_a_revoked_device_gets_nothing(self, fleet: Store) -> None:
+        fleet.update_device(device(state=DeviceState.REVOKED))
+        assert fleet.lease_round("id-bench", 100, 0) is None
+
+    def test_the_oldest_sweep_goes_first_then_the_index(self, fleet: Store) -> None:
+        older = sweep("s0", created_ns=0)
+        rounds = [queued(f"q{i}", sweep_id="s0", index=i) for i in (1, 0)]
+        fleet.add_sweep(older, [], rounds)
+        waiting = [r.round_id for r in fleet.queued_rounds("id-bench")]
+        assert waiting == ["q0", "q1", "r0", "r1"]
+        assert lease(fleet).round_id == "q0"
+
+    def test_a_round_can_be_asked_for_by_id(self, fleet: Store) -> None:
+        granted = fleet.lease_round("id-bench", 100, 0, round_id="r1")
+        assert granted is not None
+        assert granted.round_id == "r1"
+
+    def test_a_round_that_does_not_wait_is_not_granted(self, fleet: Store) -> None:
+        assert fleet.lease_round("id-bench", 100, 0, round_id="ghost") is None
+
+    def test_rounds_of_a_cancelled_sweep_are_not_granted_and_not_held(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        fleet.set_sweep_state("s1", SweepState.CANCELLED)
+        assert fleet.held_rounds("id-bench") == []
+        (held,) = fleet.leases("id-bench")
+        assert (held.round, held.cancelled) == (granted, True)
+        assert fleet.queued_rounds("id-bench") == []
+
+    def test_many_who_ask_at_once_get_one_round(self, fleet: Store, opener: Opener) -> None:
+        handles = [opener() for _ in range(4)]
+        granted = at_once(4, lambda i: handles[i].lease_round("id-bench", 100, 0))
+        assert sum(isinstance(one, Round) for one in granted) == 1
+
+    def test_acceptance_is_noted_for_the_current_fence(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        fleet.accept_round(granted.round_id, granted.fence + 1)
+        assert not fleet.leases("id-bench")[0].accepted
+        fleet.accept_round(granted.round_id, granted.fence)
+        assert fleet.leases("id-bench")[0].accepted
+
+    def test_a_finished_round_is_done_once(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        assert not fleet.finish_round("r0", granted.fence + 1, RoundState.DONE)
+        assert fleet.finish_round("r0", granted.fence, RoundState.DONE)
+        assert not fleet.finish_round("r0", granted.fence, RoundState.FAILED)
+        assert state_of(fleet, "r0") is RoundState.DONE
+
+    def test_a_sweep_is_done_when_every_round_has_ended(self, fleet: Store) -> None:
+        first = lease(fleet)
+        fleet.finish_round(first.round_id, first.fence, RoundState.FAILED)
+        assert fleet.sweep("s1").state is SweepState.RUNNING
+        second = lease(fleet)
+        fleet.finish_round(second.round_id, second.fence, RoundState.DONE)
+        assert fleet.sweep("s1").state is SweepState.DONE
+
+    def test_a_released_round_is_granted_anew_with_a_higher_fence(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        assert fleet.release_round("r0", granted.fence, 3) is RoundState.QUEUED
+        again = lease(fleet)
+        assert (again.round_id, again.fence) == ("r0", 2)
+        assert [run.attempt_id for run in again.runs] == ["r0.2.0", "r0.2.1"]
+
+    def test_an_old_fence_moves_no_lease(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        fleet.release_round("r0", granted.fence, 3)
+        lease(fleet)
+        assert fleet.release_round("r0", granted.fence, 3) is None
+        assert not fleet.finish_round("r0", granted.fence, RoundState.DONE)
+        assert state_of(fleet, "r0") is RoundState.LEASED
+
+    def test_a_released_round_of_a_cancelled_sweep_is_cancelled(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        fleet.set_sweep_state("s1", SweepState.CANCELLED)
+        assert fleet.release_round("r0", granted.fence, 3) is RoundState.CANCELLED
+        assert fleet.leases("id-bench") == []
+
+    def test_a_lease_expires_at_its_time(self, fleet: Store) -> None:
+        lease(fleet, now_ns=10, lease_ns=100)
+        assert fleet.expire_leases(109, 3) == []
+        assert fleet.expire_leases(110, 3) == ["r0"]
+        assert state_of(fleet, "r0") is RoundState.QUEUED
+        assert fleet.held_rounds("id-bench") == []
+
+    def test_a_round_fails_after_its_last_grant(self, fleet: Store) -> None:
+        for _ in range(2):
+            lease(fleet, now_ns=0, lease_ns=100)
+            fleet.expire_leases(100, max_grants=2)
+        assert state_of(fleet, "r0") is RoundState.FAILED
+        assert lease(fleet).round_id == "r1"
+
+    def test_the_expired_lease_of_a_cancelled_sweep_is_cancelled(self, fleet: Store) -> None:
+        lease(fleet, now_ns=0, lease_ns=100)
+        fleet.set_sweep_state("s1", SweepState.CANCELLED)
+        fleet.expire_leases(100, 3)
+        assert state_of(fleet, "r0") is RoundState.CANCELLED
+
+    def test_standing_is_all_that_a_sync_is_decided_by(self, fleet: Store) -> None:
+        before = fleet.standing("id-bench")
+        assert before.device == fleet.admission("id-bench")
+        assert before.device == Admission("id-bench", "bench", DeviceState.ACTIVE)
+        assert before.leased == ()
+        assert before.queued == (("r0", 0), ("r1", 0))
+        granted = lease(fleet)
+        after = fleet.standing("id-bench")
+        assert [held.round for held in after.leased] == [granted]
+        assert after.queued == (("r1", 0),)
+
+    def test_a_stranger_has_no_standing(self, store: Store) -> None:
+        for ask in (store.standing, store.admission):
+            with pytest.raises(NotFound):
+                ask("ghost")
+
+    def test_wishes_name_who_has_something_to_do(self, fleet: Store) -> None:
+        assert fleet.wishes() == Wishes(frozenset({"id-bench"}), {})
+        granted = lease(fleet)
+        held = {"id-bench": frozenset({("r0", granted.fence)})}
+        assert fleet.wishes() == Wishes(frozenset({"id-bench"}), held)
+        fleet.set_sweep_state("s1", SweepState.CANCELLED)
+        assert fleet.wishes() == Wishes(frozenset(), {})
+
+    def test_a_device_reads_only_what_its_lease_names(self, fleet: Store) -> None:
+        fleet.add_device(device("second"))
+        model = ref("model fp32").digest
+        assert not fleet.may_read("id-bench", model)
+        granted = lease(fleet)
+        for content in ("model fp32", "model int8", "digits", "golden fp32"):
+            assert fleet.may_read("id-bench", ref(content).digest)
+        assert not fleet.may_read("id-bench", ref("something else").digest)
+        assert not fleet.may_read("id-second", model)
+        fleet.finish_round("r0", granted.fence, RoundState.DONE)
+        assert not fleet.may_read("id-bench", model)
+
+
+class TestResults:
+    def test_a_result_is_stored_verbatim_and_once(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        entry = reported(result(granted))
+        assert fleet.record("id-bench", [entry], 50) == [RecordOutcome.STORED]
+        assert fleet.record("id-bench", [entry], 60) == [RecordOutcome.ALREADY_STORED]
+        (found,) = fleet.results(sweep_id="s1")
+        assert found.result == result(granted)
+        assert (found.sha256, found.recorded_ns, found.superseded) == (entry[2], 50, False)
+        assert fleet.result(entry[0]) == found
+
+    def test_a_replay_within_one_batch_counts_once(self, fleet: Store) -> None:
+        entry = reported(result(lease(fleet)))
+        outcomes = fleet.record("id-bench", [entry, entry], 50)
+        assert outcomes == [RecordOutcome.STORED, RecordOutcome.ALREADY_STORED]
+
+    def test_another_body_under_the_key_is_a_conflict_and_both_hashes_stay(
+        self, fleet: Store
+    ) -> None:
+        granted = lease(fleet)
+        first, other = reported(result(granted)), reported(result(granted, note="other"))
+        fleet.record("id-bench", [first], 50)
+        for now_ns in (60, 70):
+            assert fleet.record("id-bench", [other], now_ns) == [RecordOutcome.CONFLICT]
+        assert fleet.result(first[0]).sha256 == first[2]
+        (conflict,) = fleet.conflicts()
+        assert (conflict.stored_sha256, conflict.other_sha256) == (first[2], other[2])
+        assert conflict.seen_ns == 60
+
+    def test_what_cannot_be_true_is_rejected_and_changes_nothing(self, fleet: Store) -> None:
+        fleet.add_device(device("second"))
+        granted = lease(fleet)
+        good = reported(result(granted))
+        unknown = reported(replace(result(granted), attempt_id="ghost"))
+        wrong_hash = (good[0], good[1], "0" * 64, good[3])
+        wrong_key = (good[0], 2, good[2], good[3])
+        noise = b"\xff garbage"
+        garbage = (good[0], good[1], hashlib.sha256(noise).hexdigest(), noise)
+        for entry in (unknown, wrong_hash, wrong_key, garbage):
+            assert fleet.record("id-bench", [entry], 50) == [RecordOutcome.REJECTED], entry
+        assert fleet.record("id-second", [good], 50) == [RecordOutcome.REJECTED]
+        assert fleet.results() == []
+        assert fleet.record("id-bench", [good], 50) == [RecordOutcome.STORED]
+
+    def test_the_reason_of_a_rejection_is_told(self, fleet: Store) -> None:
+        good = reported(result(lease(fleet)))
+        ((recorded,),) = fleet.record_all([("id-ghost", [good])], 50)
+        assert "never leased to this device" in recorded.detail
+
+    def test_a_round_is_done_when_every_attempt_has_its_result(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        fleet.record("id-bench", [reported(result(granted, 0))], 50)
+        assert state_of(fleet, "r0") is RoundState.LEASED
+        fleet.record("id-bench", [reported(result(granted, 1))], 60)
+        assert state_of(fleet, "r0") is RoundState.DONE
+        assert lease(fleet).round_id == "r1"
+
+    def test_a_late_result_of_a_round_granted_anew_is_superseded(self, fleet: Store) -> None:
+        old = lease(fleet)
+        fleet.release_round("r0", old.fence, 3)
+        new = lease(fleet)
+        entries = [reported(result(old, i)) for i in (0, 1)]
+        outcomes = fleet.record("id-bench", entries, 50)
+        assert outcomes == [RecordOutcome.STORED_SUPERSEDED] * 2
+        assert state_of(fleet, "r0") is RoundState.LEASED
+        assert fleet.results(sweep_id="s1") == []
+        assert len(fleet.results(sweep_id="s1", superseded=True)) == 2
+        fleet.record("id-bench", [reported(result(new, i)) for i in (0, 1)], 60)
+        assert state_of(fleet, "r0") is RoundState.DONE
+        assert [r.result.fence for r in fleet.results()] == [2, 2]
+
+    def test_half_a_round_no_longer_counts_once_it_is_granted_anew(self, fleet: Store) -> None:
+        old = lease(fleet)
+        fleet.record("id-bench", [reported(result(old, 0))], 50)
+        fleet.release_round("r0", old.fence, 3)
+        assert len(fleet.results()) == 1
+        lease(fleet)
+        assert fleet.results() == []
+
+    def test_a_whole_round_that_comes_late_but_first_still_counts(self, fleet: Store) -> None:
+        granted = lease(fleet, now_ns=0, lease_ns=100)
+        fleet.expire_leases(100, 3)
+        entries = [reported(result(granted, i)) for i in (0, 1)]
+        assert fleet.record("id-bench", entries, 200) == [RecordOutcome.STORED] * 2
+        assert state_of(fleet, "r0") is RoundState.DONE
+
+    def test_results_of_a_cancelled_round_are_kept(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        fleet.set_sweep_state("s1", SweepState.CANCELLED)
+        fleet.release_round("r0", granted.fence, 3)
+        entries = [reported(result(granted, i)) for i in (0, 1)]
+        assert fleet.record("id-bench", entries, 50) == [RecordOutcome.STORED] * 2
+        assert state_of(fleet, "r0") is RoundState.CANCELLED
+
+    def test_results_are_found_by_sweep_and_by_cell(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        fleet.record("id-bench", [reported(result(granted, i)) for i in (1, 0)], 50)
+        order = [r.attempt_id for r in fleet.results(sweep_id="s1")]
+        assert order == ["r0.1.1", "r0.1.0"]
+        key = granted.runs[0].cell_key
+        assert [r.attempt_id for r in fleet.results(cell_keys=[key])] == ["r0.1.0"]
+        assert fleet.results(sweep_id="s2") == []
+
+    def test_the_last_result_of_an_attempt_wins(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        entries = [reported(result(granted, seq=seq)) for seq in (1, 2)]
+        fleet.record("id-bench", entries, 50)
+        assert fleet.result("r0.1.0").seq == 2
+
+    def test_an_attempt_without_a_result_is_not_found(self, fleet: Store) -> None:
+        with pytest.raises(NotFound):
+            fleet.result("r0.1.0")
+
+    def test_batches_of_many_devices_are_told_apart(self, fleet: Store) -> None:
+        fleet.add_device(device("second"))
+        fleet.add_sweep(sweep("s2"), [], [queued("q", sweep_id="s2", device_id="id-second")])
+        mine = lease(fleet)
+        theirs = fleet.lease_round("id-second", 100, 0)
+        assert theirs is not None
+        batches = [
+            ("id-bench", [reported(result(mine, 0))]),
+            ("id-second", [reported(result(theirs, 0)), reported(result(mine, 1))]),
+        ]
+        first, second = fleet.record_all(batches, 50)
+        assert [r.outcome for r in first] == [RecordOutcome.STORED]
+        assert [r.outcome for r in second] == [RecordOutcome.STORED, RecordOutcome.REJECTED]
+
+    def test_the_same_results_from_many_at_once_are_stored_once(
+        self, fleet: Store, opener: Opener
+    ) -> None:
+        granted = lease(fleet)
+        entries = [reported(result(granted, seq=seq)) for seq in range(1, 21)]
+        handles = [opener() for _ in range(4)]
+        outcomes = at_once(4, lambda i: handles[i].record("id-bench", entries, 50))
+        stored = [o for each in outcomes if isinstance(each, list) for o in each]
+        assert stored.count(RecordOutcome.STORED) == 20
+        assert stored.count(RecordOutcome.ALREADY_STORED) == 60
+        assert len(fleet.results()) == 20
+
+
+class TestUpkeep:
+    def test_what_is_stored_is_there_for_the_next_process(
+        self, fleet: Store, opener: Opener
+    ) -> None:
+        granted = lease(fleet, now_ns=5 * S)
+        assert opener().held_rounds("id-bench") == [granted]
+
+    def test_counts_name_every_table(self, fleet: Store) -> None:
+        counts = fleet.counts()
+        assert (counts["devices"], counts["sweeps"], counts["rounds"]) == (1, 1, 2)
+        assert counts["results"] == 0
+
+    def test_a_sound_database_has_no_problems(self, fleet: Store) -> None:
+        assert fleet.check() == []
