@@ -1,0 +1,63 @@
+"""Sensors, one file each; adding one means adding its file.
+
+A sensor of an installed package is found by its entry point in the group ``assay.samplers``, which
+names a class decorated with :func:`sampler`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import pkgutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from assay.agent.samplers.base import Channel, Meter, Reading, Sampler, registry, sampler
+from assay.core.model import Absent, SamplerFacts
+
+__all__ = [
+    "Channel",
+    "Meter",
+    "Reading",
+    "Sampler",
+    "all_samplers",
+    "probe_all",
+    "registry",
+    "sampler",
+    "sampler_facts",
+]
+
+
+GROUP = "assay.samplers"
+
+
+def all_samplers() -> Mapping[str, type[Sampler]]:
+    """Every sampler by name, its file imported now; a plug-in that cannot be imported is left
+    out and named on stderr."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        try:
+            entry.load()
+        except (ImportError, AttributeError, ValueError) as error:
+            print(f"sampler plug-in {entry.value} left out: {error}", file=sys.stderr)
+    return dict(sorted(registry().items()))
+
+
+def probe_all(sysroot: Path = Path("/")) -> dict[str, Sampler | Absent]:
+    """Asks every sampler whether it works here; the caller closes those that do."""
+    return {name: kind.probe(sysroot) for name, kind in all_samplers().items()}
+
+
+def sampler_facts(sysroot: Path = Path("/")) -> tuple[SamplerFacts, ...]:
+    """Every sampler with, where it does not work here, the reason."""
+    facts = []
+    for name, found in probe_all(sysroot).items():
+        unit = registry()[name].unit
+        if isinstance(found, Absent):
+            facts.append(SamplerFacts(name, unit, found.reason))
+        else:
+            found.close()
+            facts.append(SamplerFacts(name, unit))
+    return tuple(facts)

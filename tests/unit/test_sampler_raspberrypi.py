@@ -1,0 +1,134 @@
+"""Raspberry Pi sensors and the ways a first guess at them goes wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from assay.agent.devices.temperature import board_temperature_c
+from assay.agent.devices.throttling import parse_throttled, throttled_now, throttled_since_boot
+from assay.agent.samplers.rpi_clock import parse_clock
+from assay.agent.samplers.rpi_pmic import RpiPmic, input_voltage_problem, parse_pmic
+from assay.agent.samplers.rpi_throttle import RpiThrottle, RpiVolt
+from assay.core.errors import SamplerError
+from assay.core.model import Absent
+from tests.boards import composed, copy_of
+
+PMIC = "commands/vcgencmd-pmic_read_adc.txt"
+
+
+def test_throttle_bits_tell_now_from_since_boot() -> None:
+    bits = parse_throttled("throttled=0x50005\n")
+    assert throttled_now(bits) == ("under_voltage", "throttled")
+    assert throttled_since_boot(bits) == ("under_voltage", "throttled")
+    assert throttled_now(parse_throttled("throttled=0x50000")) == ()
+
+
+def test_soft_temperature_limit_of_a_3bplus_is_seen() -> None:
+    found = RpiThrottle.probe(composed("rpi3bplus"))
+    assert isinstance(found, RpiThrottle)
+    (reading,) = found.read()
+    assert throttled_now(int(reading.value)) == ("soft_temperature_limit",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "error=1 error_msg=\"Command not registered\"", "throttled=", "throttled=0x5000g",
+     "VCHI initialization failed"],
+)  # fmt: skip
+def test_a_strange_answer_about_throttling_is_no_reading(text: str) -> None:
+    with pytest.raises(SamplerError, match="get_throttled"):
+        parse_throttled(text)
+
+
+def test_the_kernels_live_under_voltage_alarm_is_found_by_chip_name(tmp_path: Path) -> None:
+    root = copy_of("rpi4", tmp_path)
+    (root / "sys/class/hwmon/hwmon1/in0_lcrit_alarm").write_text("1\n")
+    found = RpiVolt.probe(root)
+    assert isinstance(found, RpiVolt)
+    assert found.read()[0].value == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "hz"),
+    [
+        ("frequency(45)=700000000\n", 700_000_000),
+        ("frequency(48)=1500345728\n", 1_500_345_728),
+        ("frequency(0)=2400033792\n", 2_400_033_792),
+    ],
+)
+def test_the_firmwares_clock_comes_under_any_index(text: str, hz: int) -> None:
+    assert parse_clock(text) == hz
+
+
+@pytest.mark.parametrize("text", ["frequency(48)=0", "", "frequency(48)=fast"])
+def test_a_clock_of_zero_is_no_reading(text: str) -> None:
+    with pytest.raises(SamplerError):
+        parse_clock(text)
+
+
+def test_pmic_has_twelve_rails_and_two_bare_voltages() -> None:
+    found = parse_pmic((composed("rpi5") / PMIC).read_text())
+    assert len(found.amperes) == 12
+    assert set(found.volts) - set(found.amperes) == {"EXT5V", "BATT"}
+    assert sum(found.watts.values()) == pytest.approx(2.1015, abs=1e-4)
+
+
+def test_pmic_sum_leaves_the_input_voltage_out_and_names_itself() -> None:
+    pmic = RpiPmic.probe(composed("rpi5"))
+    assert isinstance(pmic, RpiPmic)
+    total, ext5v, *rails = pmic.read()
+    assert total.channel.name == "pmic_rail_sum_w"
+    assert total.channel.meter is not None and total.channel.meter.scope == "rail_sum"
+    assert total.channel.meter.gain_u is None
+    assert total.value == pytest.approx(sum(rail.value for rail in rails))
+    assert ext5v.value == pytest.approx(5.13872)
+
+
+def test_pmic_rails_are_paired_by_name_whatever_the_order() -> None:
+    lines = (composed("rpi5") / PMIC).read_text().splitlines()
+    straight, reversed_ = parse_pmic("\n".join(lines)), parse_pmic("\n".join(reversed(lines)))
+    assert straight.watts == reversed_.watts
+
+
+def test_early_firmware_names_a_rail_otherwise() -> None:
+    text = (composed("rpi5") / PMIC).read_text().replace("0V8_SW_", "0V8_SYS_")
+    assert "0V8_SYS" in parse_pmic(text).watts
+
+
+def test_an_idle_rail_of_exactly_zero_ampere_counts() -> None:
+    assert parse_pmic((composed("rpi5") / PMIC).read_text()).watts["DDR_VDDQ"] == 0
+
+
+def test_half_a_pmic_answer_is_no_smaller_sum(tmp_path: Path) -> None:
+    root = copy_of("rpi5", tmp_path)
+    pmic = RpiPmic.probe(root)
+    assert isinstance(pmic, RpiPmic)
+    lines = (root / PMIC).read_text().splitlines(keepends=True)
+    without = [line for line in lines if "VDD_CORE" not in line]
+    (root / PMIC).write_text("".join(without))
+    with pytest.raises(SamplerError, match="VDD_CORE"):
+        pmic.read()
+    (root / PMIC).write_text("".join(lines[:15]))
+    with pytest.raises(SamplerError):
+        pmic.read()
+
+
+def test_a_pi_4_answers_with_status_0_that_it_has_no_pmic() -> None:
+    found = RpiPmic.probe(composed("rpi4"))
+    assert isinstance(found, Absent)
+    assert "Command not registered" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("volts", "fails"), [(5.14, None), (4.8, None), (4.79, False), (4.7, False), (4.69, True)]
+)
+def test_a_sagging_input_warns_and_then_fails(volts: float, fails: bool | None) -> None:
+    problem = input_voltage_problem(volts)
+    assert (problem[1] if problem else None) is fails
+
+
+def test_the_io_chips_temperature_is_not_the_cpus() -> None:
+    # rp1_adc of a Pi 5 reads 66.4 C while the processor is at 48.5.
+    assert board_temperature_c(composed("rpi5")) == pytest.approx(48.5)
