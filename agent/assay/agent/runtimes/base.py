@@ -1,0 +1,148 @@
+"""What a runtime is: how it is found, what it loads, and the raw call that is timed.
+
+A runtime lives in a file of its own and is named in :mod:`assay.agent.runtimes`. It is imported
+only inside a worker or probe process, never by the agent. All of it belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from assay.core.errors import BadInputs, RuntimeAbsent
+from assay.core.model import Absent, Fidelity, RuntimeFacts, RuntimeSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Feed = Mapping[str, NDArray[Any]]
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    ``dtype`` is numpy's name. A dimension that is open is None, with its name in ``symbols`` where
+    the model gives it one. ``scale`` is 0 unless the tensor is quantised: real value =
+    ``scale * (stored - zero_point)``.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+    symbols: tuple[str, ...] = ()
+    scale: float = 0.0
+    zero_point: int = 0
+
+    def __str__(self) -> str:
+        named = self.symbols or ("",) * len(self.shape)
+        sizes = (
+            str(size) if size is not None else name or "?"
+            for size, name in zip(self.shape, named, strict=True)
+        )
+        return f"{self.name} {self.dtype}[{','.join(sizes)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Queries that are ready to run, each with its inputs in place.
+
+    ``calls[i]`` is the raw callable of query i, without arguments; its duration is the
+    measurement. Where a runtime has a single set of input tensors, ``stages[i]`` puts query i's
+    inputs there and must be called, untimed, before ``calls[i]``. ``outputs()`` copies the outputs
+    of the last call, in the model's order. Keep it alive as long as its calls are used.
+    """
+
+    calls: tuple[Call, ...]
+    stages: tuple[Call, ...] | None
+    outputs: Callable[[int], list[NDArray[Any]]]
+    fidelity: Fidelity
+
+
+class LoadedModel(Protocol):
+    """A model that its runtime has accepted."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    runtime_version: str
+    precision: str
+
+    def bind(self, feeds: Sequence[Feed]) -> Bound:
+        """Prepares one query per feed without running any; :class:`RuntimeRejected` if the
+        runtime does not take it. All feeds have the same shapes."""
+        ...
+
+    def run(self, feed: Feed) -> list[NDArray[Any]]:
+        """The outputs for ``feed`` by the plain interface; owns nothing of them afterwards."""
+        ...
+
+    def placement(self) -> tuple[str, ...]:
+        """Which operators run where, as far as the runtime tells, e.g. ``XNNPACK: 12 of 14``."""
+        ...
+
+    def fallback(self) -> str:
+        """Which part of the model did not run where the run asked for; empty if none."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of the model; may be called twice."""
+        ...
+
+
+class Runtime(Protocol):
+    """A library that runs models."""
+
+    name: ClassVar[str]
+    media_type: ClassVar[str]
+
+    @classmethod
+    def probe(cls) -> RuntimeFacts | Absent:
+        """Facts after a real inference of a tiny model, or why there is none; raises nothing."""
+        ...
+
+    @classmethod
+    def version(cls) -> str:
+        """The library's version; :class:`RuntimeAbsent` where it cannot be imported."""
+        ...
+
+    @classmethod
+    def load(cls, model: Path | bytes, spec: RuntimeSpec) -> LoadedModel:
+        """Loads a model; :class:`RuntimeAbsent` where library, version or provider are not here,
+        :class:`RuntimeRejected` where the library refuses the file."""
+        ...
+
+    @classmethod
+    def one_operator_model(cls) -> bytes:
+        """A model of one operator on four floats, for the probe and the binding floor."""
+        ...
+
+
+def check_version(name: str, found: str, spec: RuntimeSpec) -> None:
+    """Raises :class:`RuntimeAbsent` unless ``found`` is the version asked for, or starts so
+    (``1.23`` takes any ``1.23.x``)."""
+    wanted = spec.version
+    if wanted and found != wanted and not found.startswith(wanted + "."):
+        raise RuntimeAbsent(f"{name} {wanted} is asked for; this device has {found}")
+
+
+def check_names(inputs: Sequence[TensorSpec], feed: Feed) -> None:
+    """Raises :class:`BadInputs` unless ``feed`` has an array for each input and no other."""
+    wanted, given = {spec.name for spec in inputs}, set(feed)
+    if wanted != given:
+        listed = ", ".join(str(spec) for spec in inputs)
+        raise BadInputs(f"inputs given are {', '.join(sorted(given))}; the model takes {listed}")
+
+
+def raw(function: Callable[..., object], *args: object) -> Call:
+    """``function(*args)`` as a callable without arguments that costs no Python frame."""
+    return functools.partial(function, *args) if args else function
+
+
+no_op: Call = functools.partial(gc.isenabled)
+"""A C function that does nothing, called the way bound queries are: the harness's floor."""

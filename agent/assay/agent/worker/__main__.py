@@ -1,0 +1,67 @@
+"""Entry point of the worker process: reads its order, leaves its report.
+
+The states go to the runner through what was stdout, as lines ``state NAME``; whatever a runtime
+prints there goes to stderr instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from assay.core import convert
+from assay.core.errors import AssayError
+from assay.core.model import WorkerOrder, WorkerReport
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str]) -> int:
+    """Runs the order in the file ``argv[1]``; 0 where a report was left."""
+    _die_with_parent()
+    states = os.dup(1)
+    os.dup2(2, 1)
+    order = convert.from_bytes(Path(argv[1]).read_bytes(), WorkerOrder)
+
+    def say(state: str) -> None:
+        os.write(states, f"state {state}\n".encode())
+        if state == "measuring":
+            # Until the agent is quiet; nobody there (end of file) is quiet too.
+            os.read(0, 1)
+
+    report = _report(order, say)
+    partial = Path(order.run_dir) / "report.pb.part"
+    partial.write_bytes(convert.to_bytes(report))
+    partial.replace(partial.with_suffix(""))
+    return 0
+
+
+def _report(order: WorkerOrder, say: object) -> WorkerReport:
+    # Imported here: numpy is part of what the runtime needs, not of reading an order.
+    from assay.agent.worker.conduct import conduct, failed
+
+    try:
+        return conduct(order, say)  # type: ignore[arg-type]
+    except OSError as error:
+        traceback.print_exc()
+        return failed("internal", f"the worker failed: {error}")
+
+
+def _die_with_parent() -> None:
+    """A worker must not outlive an agent that was killed."""
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    except (OSError, AttributeError):
+        return
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv))
+    except AssayError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        sys.exit(problem.meaning.exit_code)

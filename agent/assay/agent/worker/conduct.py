@@ -1,0 +1,293 @@
+"""One run from the first import to the report, in the order docs/measurement.md argues for.
+
+Memory is read and the first inference timed before anything else has run; accuracy and floors come
+after the timed part, so that they cannot disturb it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assay.agent.worker import clockprobe, interpreter
+from assay.agent.worker.checks import check_golden, evaluate
+from assay.agent.worker.counters import Counters, change, read_counters
+from assay.agent.worker.feeds import load_arrays
+from assay.agent.worker.floors import measure_floors
+from assay.agent.worker.isolation import Schedule, choose_schedule, pin
+from assay.agent.worker.loading import Ready, make_ready, path_notes
+from assay.agent.worker.loop import OpenLoop
+from assay.agent.worker.memory import ProcessMemory
+from assay.agent.worker.queries import closed_loop, scenario_loop
+from assay.agent.worker.steps import step_notes
+from assay.agent.worker.timed import Timed, Timer, WarmUp, latency_of
+from assay.core import stats
+from assay.core.errors import AssayError
+from assay.core.model import (
+    ColdStart,
+    Failure,
+    FailureClass,
+    GoldenCheck,
+    Isolation,
+    Latency,
+    Mode,
+    Quality,
+    RunSpec,
+    ScenarioKind,
+    WorkerOrder,
+    WorkerReport,
+)
+from assay.core.trace import Trace, write_trace
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Say = Callable[[str], None]
+
+_SLOW_QUERY_NS = 400_000_000
+_LONGEST_SCHEDULE_NS = 60_000_000_000
+_WORTH_ANOTHER_TRY = frozenset({"internal", "worker_crashed", "worker_timeout", "disk_full"})
+_BY_THE_DEVICE = frozenset({"runtime_absent"})
+
+
+def conduct(order: WorkerOrder, say: Say) -> WorkerReport:
+    """Does what ``order`` says and writes the trace; ``say`` hears each state as it begins.
+
+    What the model, the runtime or the inputs are to blame for is a report with ``failure``.
+    """
+    isolation = pin(order.measure_cpus)
+    try:
+        return _conduct(order, isolation, say)
+    except AssayError as error:
+        return failed(error.code, str(error), isolation)
+    except MemoryError as error:
+        return failed("worker_oom", f"the worker ran out of memory: {error}", isolation)
+
+
+def failed(code: str, message: str, isolation: Isolation = Isolation.NONE) -> WorkerReport:
+    """A report that holds nothing but why there is no number."""
+    return WorkerReport(
+        latency=None,
+        cold=None,
+        memory=None,
+        quality=None,
+        golden=None,
+        runtime_version="",
+        placement=(),
+        isolation=isolation,
+        failure=Failure(failure_class_of(code), code, message),
+    )
+
+
+def failure_class_of(code: str) -> FailureClass:
+    """Who is at fault for an error code; what the infrastructure did is worth another try."""
+    if code in _BY_THE_DEVICE:
+        return FailureClass.DEVICE
+    return FailureClass.INFRA if code in _WORTH_ANOTHER_TRY else FailureClass.MODEL
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The timed part with the counters around it."""
+
+    timed: Timed
+    before: Counters
+    after: Counters
+    clock_probe_change: float
+
+
+def _conduct(order: WorkerOrder, pinned: Isolation, say: Say) -> WorkerReport:
+    run, memory = order.run, ProcessMemory()
+    say("loading")
+    ready = make_ready(order, memory)
+    notes = path_notes(ready)
+    golden = _golden(order, ready)
+    schedule = _schedule(order, pinned, ready.cold)
+    timer, open_loop = _timer(ready, run, schedule)
+    say("warming")
+    with interpreter.inference(run.runtime.name):
+        warm = timer.warm_up(run.profile, run.scenario.mode)
+    # The sample buffers of the timed part are ours, not the model's: the peak is read before.
+    peaks = [p for p in (ready.memory.process_peak_bytes, memory.peak_bytes()) if p is not None]
+    say("measuring")
+    window = _measure(timer, run, schedule, open_loop)
+    pss = memory.pss_bytes()
+    say("evaluating")
+    notes |= _timed_notes(window.timed, open_loop, run) | step_notes(ready)
+    latency = _latency(ready, run, schedule, window.timed, notes)
+    quality, predictions = _quality(ready, run, say, notes)
+    _write_trace(order, window.timed, warm, predictions)
+    notes |= _model_notes(ready)
+    report = WorkerReport(
+        latency=latency,
+        cold=ready.cold,
+        memory=dataclasses.replace(
+            ready.memory, process_peak_bytes=max(peaks, default=None), pss_bytes=pss
+        ),
+        quality=quality,
+        golden=golden,
+        runtime_version=ready.model.runtime_version,
+        placement=ready.model.placement(),
+        isolation=schedule.isolation,
+        warmup_ns=warm.elapsed_ns,
+        warmup_queries=warm.queries,
+        steady=warm.steady,
+        notes=notes,
+    )
+    return _with_window(report, window, order.measure_cpus)
+
+
+def _golden(order: WorkerOrder, ready: Ready) -> GoldenCheck | None:
+    spec = order.run.golden
+    if spec is None or not order.golden_path:
+        return None
+    golden = load_arrays(Path(order.golden_path))
+    return check_golden(ready.model, ready.data.like(golden), golden, spec)
+
+
+def _schedule(order: WorkerOrder, pinned: Isolation, cold: ColdStart) -> Schedule:
+    """No real-time priority where blocks cannot be short: one call alone, or an open schedule,
+    would take a core for longer than the kernel allows without a stall."""
+    slow = cold.first_inference_ns > _SLOW_QUERY_NS
+    return choose_schedule(pinned, continuous=order.continuous or slow or _is_open(order.run))
+
+
+def _is_open(run: RunSpec) -> bool:
+    return run.scenario.kind is ScenarioKind.SERVER or run.scenario.mode is Mode.PACED
+
+
+def _timer(ready: Ready, run: RunSpec, schedule: Schedule) -> tuple[Timer, OpenLoop | None]:
+    loop = scenario_loop(ready.queries, run)
+    if isinstance(loop, OpenLoop):
+        return Timer(loop, schedule, closed_loop(ready.queries)), loop
+    return Timer(loop, schedule), None
+
+
+def _measure(timer: Timer, run: RunSpec, schedule: Schedule, open_loop: OpenLoop | None) -> _Window:
+    profile = run.profile
+    block_ns = min(_LONGEST_SCHEDULE_NS, profile.t_min_ns) if open_loop is not None else None
+    with interpreter.quiet(), interpreter.inference(run.runtime.name):
+        probe = _probe_ns(schedule)
+        before = read_counters()
+        timed = timer.measure(profile, run.seed, block_ns)
+        after = read_counters()
+        probe_after = _probe_ns(schedule)
+    return _Window(timed, before, after, probe_after / probe - 1)
+
+
+def _probe_ns(schedule: Schedule) -> int:
+    with schedule.block():
+        return clockprobe.probe_ns()
+
+
+def _latency(
+    ready: Ready, run: RunSpec, schedule: Schedule, timed: Timed, notes: dict[str, str]
+) -> Latency:
+    bound = ready.queries.bound
+    with interpreter.quiet(), interpreter.inference(run.runtime.name):
+        floors = measure_floors(ready.library, run.runtime, bound, schedule)
+    if floors.absent_reason:
+        notes["binding_floor_absent"] = floors.absent_reason
+    return latency_of(
+        timed,
+        run.seed,
+        fidelity=bound.fidelity,
+        harness_floor_ns=floors.harness_ns,
+        binding_floor_ns=floors.binding_ns,
+        response_time=run.scenario.kind is ScenarioKind.SERVER,
+    )
+
+
+def _quality(
+    ready: Ready, run: RunSpec, say: Say, notes: dict[str, str]
+) -> tuple[Quality | None, NDArray[np.int32] | None]:
+    if not run.evaluate:
+        return None, None
+    found = evaluate(ready.model, ready.data, run.inputs.dataset, say)
+    if found is None:
+        notes["quality_absent"] = "no labels, or no output with a score per class"
+        return None, None
+    return found
+
+
+def _write_trace(
+    order: WorkerOrder, timed: Timed, warm: WarmUp, predictions: NDArray[np.int32] | None
+) -> None:
+    import numpy as np
+
+    kept = timed.reservoir
+    trace = Trace(
+        latency_ns=kept.samples(),
+        index=kept.index(),
+        histogram=kept.histogram() if kept.full else None,
+        block_start_ns=np.asarray(timed.block_start_ns, dtype=np.int64),
+        block_queries=np.asarray(timed.block_queries, dtype=np.int64),
+        warmup_median_ns=np.asarray(warm.block_medians_ns, dtype=np.float64),
+        predictions=predictions,
+    )
+    write_trace(Path(order.run_dir) / "trace.npz", trace)
+
+
+def _timed_notes(timed: Timed, open_loop: OpenLoop | None, run: RunSpec) -> dict[str, str]:
+    notes = {"stopped_by": timed.stop.value if timed.stop else ""}
+    seen = timed.reservoir.seen
+    if timed.reservoir.full:
+        notes["samples_kept"] = f"{len(timed.reservoir.samples())} of {seen}, chosen uniformly"
+    if open_loop is not None:
+        notes["late_start_fraction"] = f"{open_loop.late / seen:.4f}"
+        notes["offered_qps"] = f"{run.scenario.target_qps:g}"
+        notes["served_qps"] = f"{seen * 1e9 / timed.duration_ns:.4g}"
+        notes["last_late_ns"] = str(open_loop.last_late_ns)
+    if run.scenario.mode is Mode.SUSTAINED:
+        medians = timed.period_medians_ns(_period_ns(timed.duration_ns))
+        notes["period_medians_ns"] = " ".join(f"{m:.0f}" for m in medians)
+        notes["last_to_first"] = f"{medians[-1] / medians[0]:.4f}" if medians[0] else ""
+    return notes
+
+
+def _period_ns(duration_ns: int) -> int:
+    """A minute, or a tenth of a run that is shorter than ten."""
+    return min(60_000_000_000, max(duration_ns // 10, 1))
+
+
+def _model_notes(ready: Ready) -> dict[str, str]:
+    notes = {
+        "input": ", ".join(str(spec) for spec in ready.model.inputs),
+        "precision": ready.model.precision,
+        "samples_per_query": str(ready.queries.samples_per_query),
+        "distinct_queries": str(len(ready.queries.bound.calls)),
+        "fallback": ready.model.fallback(),
+        "grouped": "samples of a query run in turn" if ready.queries.grouped else "",
+    }
+    return {name: value for name, value in notes.items() if value}
+
+
+def _with_window(
+    report: WorkerReport, window: _Window, measure_cpus: tuple[int, ...]
+) -> WorkerReport:
+    timed, before, after = window.timed, window.before, window.after
+    seen = change(before, after, measure_cpus)
+    return dataclasses.replace(
+        report,
+        timed_start_ns=before.monotonic_ns,
+        timed_end_ns=after.monotonic_ns,
+        cpu_ns=float(timed.cpu_ns),
+        involuntary_switches=timed.involuntary_switches,
+        major_faults=timed.major_faults,
+        clock_jump_ns=seen.clock_jump_ns,
+        drift=stats.drift(timed.reservoir.samples()),
+        steal_share=seen.steal_share,
+        psi_cpu_some_share=seen.psi_cpu_some_share,
+        background_share=seen.background_share,
+        run_delay_share=_share_of(timed.run_delay_ns, timed.duration_ns),
+        swapped_pages=seen.swapped_pages,
+        clock_probe_change=window.clock_probe_change,
+    )
+
+
+def _share_of(part_ns: int | None, whole_ns: int) -> float | None:
+    return part_ns / whole_ns if part_ns is not None and whole_ns > 0 else None

@@ -1,0 +1,38 @@
+"""Python's own part in a timed stretch: no collection, and a runtime's exceptions named."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from assay.core.errors import AssayError, RuntimeRejected
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No garbage collection inside; what exists is not looked at again by later ones."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+@contextmanager
+def inference(runtime: str) -> Iterator[None]:
+    """Turns whatever a raw call raises into :class:`RuntimeRejected`.
+
+    Runtimes raise classes of their own that share no base but Exception, and the raw callable has
+    no wrapper around it that could name them.
+    """
+    try:
+        yield
+    except (AssayError, MemoryError):
+        raise
+    except Exception as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RuntimeRejected(f"{runtime} failed to run the model: {text}") from error

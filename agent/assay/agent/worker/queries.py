@@ -1,0 +1,109 @@
+"""The queries of a scenario: which samples, in which batches, and the loop that sends them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from assay.agent.runtimes.base import Bound, Call, LoadedModel
+from assay.agent.worker.feeds import Dataset, choose_rows
+from assay.agent.worker.loop import (
+    ClosedLoop,
+    OpenLoop,
+    QueryLoop,
+    even_gaps_ns,
+    poisson_gaps_ns,
+)
+from assay.core.errors import UsageError
+from assay.core.model import Mode, RunSpec, Scenario, ScenarioKind
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MULTI_STREAM_SAMPLES = 8
+"""Samples in a query of MLPerf's multi_stream where the run does not say another number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Bound queries of ``samples_per_query``; ``grouped`` where a query is several calls because
+    the model takes one sample at a time."""
+
+    bound: Bound
+    first_feed: dict[str, NDArray[Any]]
+    samples_per_query: int
+    grouped: bool
+
+
+def samples_per_query(scenario: Scenario) -> int:
+    """At least one; eight for a multi_stream that names none."""
+    asked = max(scenario.samples_per_query, 1)
+    if scenario.kind is ScenarioKind.MULTI_STREAM and asked == 1:
+        return MULTI_STREAM_SAMPLES
+    return asked
+
+
+def bind_queries(model: LoadedModel, data: Dataset, run: RunSpec) -> Queries:
+    """Binds up to 64 distinct queries, chosen and ordered by the run's seed, without running any.
+
+    Several samples go as one batch where the model takes one, else as calls one after another
+    inside one query.
+    """
+    size = samples_per_query(run.scenario)
+    if size > 1 and not data.takes(size):
+        rows = choose_rows(len(data), size, data.sample_bytes * size, run.seed)
+        feeds = [data.feed([row], 1) for group in rows for row in group]
+        return Queries(_grouped(model.bind(feeds), size), feeds[0], size, grouped=True)
+    rows = choose_rows(len(data), size, data.sample_bytes * size, run.seed)
+    feeds = [data.feed(group, size) for group in rows]
+    return Queries(model.bind(feeds), feeds[0], size, grouped=False)
+
+
+def closed_loop(queries: Queries) -> ClosedLoop:
+    """Query after query in the bound order, which the seed has shuffled."""
+    return ClosedLoop(queries.bound, range(len(queries.bound.calls)))
+
+
+def scenario_loop(queries: Queries, run: RunSpec) -> QueryLoop:
+    """The loop the run asks for; :class:`UsageError` where it lacks a rate it needs."""
+    scenario = run.scenario
+    order = range(len(queries.bound.calls))
+    if scenario.kind is ScenarioKind.SERVER:
+        gaps = poisson_gaps_ns(_rate(scenario), run.seed)
+        return OpenLoop(queries.bound, order, gaps, from_intended=True)
+    if scenario.mode is Mode.PACED:
+        return OpenLoop(queries.bound, order, even_gaps_ns(_rate(scenario)), from_intended=False)
+    return closed_loop(queries)
+
+
+def _rate(scenario: Scenario) -> float:
+    if scenario.target_qps is None or not scenario.target_qps > 0:
+        kind = "server" if scenario.kind is ScenarioKind.SERVER else "paced"
+        raise UsageError(f"a {kind} run needs scenario.target_qps, in queries per second")
+    return scenario.target_qps
+
+
+def _grouped(bound: Bound, size: int) -> Bound:
+    stages = bound.stages or (None,) * len(bound.calls)
+    pairs = list(zip(stages, bound.calls, strict=True))
+    groups = [pairs[i : i + size] for i in range(0, len(pairs), size)]
+    last = size - 1
+    outputs: Callable[[int], list[Any]] = bound.outputs
+    return dataclasses.replace(
+        bound,
+        calls=tuple(_in_turn(group) for group in groups),
+        stages=None,
+        outputs=lambda i: outputs(i * size + last),
+    )
+
+
+def _in_turn(pairs: list[tuple[Call | None, Call]]) -> Call:
+    steps = [step for pair in pairs for step in pair if step is not None]
+
+    def query() -> None:
+        for step in steps:
+            step()
+
+    return query
