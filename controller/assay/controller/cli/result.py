@@ -1,0 +1,198 @@
+"""``assay result``: what was measured."""
+
+from __future__ import annotations
+
+import fnmatch
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from assay.controller.home import Home
+from assay.controller.labels import runtime_label
+from assay.controller.records import ResultRecord
+from assay.controller.store import open_store
+from assay.controller.store.base import Store
+from assay.core.errors import NotFound, Partial, UsageError
+from assay.core.jsonable import jsonable
+from assay.core.listing import format_option, print_rows
+from assay.core.model import Absent
+
+_COLUMNS = (
+    "attempt",
+    "variant",
+    "runtime",
+    "device",
+    "round",
+    "verdict",
+    "p50_ms",
+    "p99_ms",
+    "accuracy",
+    "peak_mb",
+    "reasons",
+)
+
+
+@click.group()
+def result() -> None:
+    """What was measured."""
+
+
+@result.command("list")
+@click.argument("sweep", required=False)
+@click.option("--variant", default="*", help="Only variants of this name; a shell pattern.")
+@click.option("--device", default="*", help="Only devices of this name; a shell pattern.")
+@click.option(
+    "--verdict",
+    type=click.Choice(["valid", "suspect", "invalid"]),
+    help="Only results of this verdict.",
+)
+@click.option("--canaries", is_flag=True, help="Show the canaries' results as well.")
+@format_option
+def list_command(
+    sweep: str | None,
+    variant: str,
+    device: str,
+    verdict: str | None,
+    canaries: bool,
+    output_format: str,
+) -> None:
+    """List results of SWEEP, or of every sweep, in the order they were recorded."""
+    store = open_store(Home.default())
+    rows = [
+        _row(record)
+        for record in _records(store, sweep)
+        if fnmatch.fnmatchcase(record.result.run.variant_name, variant)
+        and fnmatch.fnmatchcase(record.result.provenance.device_name, device)
+        and verdict in (None, record.result.verdict.kind.value)
+        and (canaries or not record.result.run.canary)
+    ]
+    print_rows(rows, _COLUMNS, output_format)
+
+
+@result.command("show")
+@click.argument("attempt")
+@format_option
+def show_command(attempt: str, output_format: str) -> None:
+    """Show everything about the result of ATTEMPT (an id, or the start of one)."""
+    store = open_store(Home.default())
+    record = _find(store, attempt)
+    if output_format == "json":
+        print_rows([jsonable(record)], (), output_format)
+        return
+    rows = [{"field": name, "value": text} for name, text in _flat("", jsonable(record))]
+    print_rows(rows, ["field", "value"], output_format)
+
+
+@result.command("export")
+@click.argument("sweep", required=False)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["csv", "parquet", "json"]),
+    default="csv",
+    show_default=True,
+    help="csv and parquet: one row a result; json: everything, with a versioned schema.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; stdout where none is given (not for parquet).",
+)
+@click.option("--samples", is_flag=True, help="Put the raw samples in (json, parquet).")
+@click.option("--superseded", is_flag=True, help="Also results of leases that had run out.")
+def export_command(
+    sweep: str | None, file_format: str, output: Path | None, samples: bool, superseded: bool
+) -> None:
+    """Write the results of SWEEP, or of every sweep, to a file for other programs.
+
+    Exit status 3: the file is whole but for raw samples that are not held here.
+    """
+    from assay.controller.export import export_results
+    from assay.core.cas import ContentStore
+
+    if output is None and file_format == "parquet":
+        raise UsageError("--format parquet: name a file with -o; parquet is not for a terminal")
+    home = Home.default()
+    store = open_store(home)
+    records = _records(store, sweep, superseded=superseded)
+    variants = {v.variant_id: v for v in store.variants()}
+    blobs = ContentStore(home.artifacts) if samples else None
+    with tempfile.TemporaryDirectory() as scratch:
+        path = output or Path(scratch) / "results"
+        missing = export_results(records, variants, file_format, path, samples_from=blobs)
+        if output is None:
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+                sys.stdout.buffer.flush()
+        else:
+            click.echo(f"wrote {len(records)} results to {output}", err=True)
+    if missing:
+        raise Partial(
+            f"{missing} traces are not held in {home.artifacts}; their samples are left out"
+        )
+
+
+def _records(
+    store: Store, sweep: str | None, *, superseded: bool = False
+) -> Sequence[ResultRecord]:
+    sweep_id = store.sweep(sweep).sweep_id if sweep else None
+    return store.results(sweep_id=sweep_id, superseded=superseded)
+
+
+def _find(store: Store, attempt: str) -> ResultRecord:
+    try:
+        return store.result(attempt)
+    except NotFound:
+        found = [r for r in store.results(superseded=True) if r.attempt_id.startswith(attempt)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(r.attempt_id for r in found[:5])
+            raise UsageError(f"attempt {attempt!r} could be any of {names}, …") from None
+        raise
+
+
+def _row(record: ResultRecord) -> Mapping[str, Any]:
+    found = record.result
+    latency, memory, quality = found.latency, found.memory, found.quality
+    codes = [reason.code for reason in found.verdict.reasons]
+    codes += [found.failure.code] if found.failure else []
+    peak = memory.process_peak_bytes if memory else None
+    return {
+        "attempt": record.attempt_id,
+        "sweep_id": found.sweep_id,
+        "variant": found.run.variant_name,
+        "runtime": runtime_label(found.run.runtime),
+        "device": found.provenance.device_name,
+        "round": found.round_index,
+        "verdict": found.verdict.kind.value.upper(),
+        "p50_ms": _millis(latency.p50_ns if latency else None),
+        "p99_ms": _millis(latency.p99_ns if latency else None),
+        "accuracy": round(quality.top1, 6) if quality else None,
+        "peak_mb": round(peak / 1e6, 1) if peak is not None else None,
+        "energy_j": None if isinstance(found.energy, Absent) else found.energy.total_j,
+        "reasons": list(dict.fromkeys(codes)),
+    }
+
+
+def _millis(ns: float | None) -> float | None:
+    return None if ns is None else round(ns / 1e6, 6)
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    """``result.latency.p50_ns`` and the like, with short lists kept whole."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(f"{prefix}.{key}".lstrip("."), item)
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for number, item in enumerate(value):
+            yield from _flat(f"{prefix}[{number}]", item)
+    elif value is not None:
+        text = " ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+        yield prefix, text

@@ -1,0 +1,33 @@
+"""The report: one HTML file about a sweep that opens without a network, for years."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from assay.controller.report.evidence import gather
+from assay.controller.report.page import render
+from assay.controller.store.base import Store
+from assay.controller.summary import summarise
+from assay.controller.sweep_data import load_sweep
+from assay.core.cas import ContentStore
+
+
+def build_report(
+    store: Store, blobs: ContentStore, sweep: str, *, now_ns: int | None = None
+) -> str:
+    """The report of a sweep (by name or id) as HTML; :class:`NotFound` where there is none."""
+    data = load_sweep(store, sweep)
+    summary = summarise(data)
+    evidence = gather(summary, data, blobs)
+    return render(summary, data, evidence, (now_ns or time.time_ns()) // 1_000_000_000)
+
+
+def write_report(store: Store, blobs: ContentStore, sweep: str, path: Path) -> int:
+    """Writes the report to ``path``, whole or not at all; returns its size in bytes."""
+    body = build_report(store, blobs, sweep).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(body)
+    partial.replace(path)
+    return len(body)

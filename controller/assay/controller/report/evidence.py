@@ -1,0 +1,188 @@
+"""What the report shows from raw traces: distributions, one run over its time, paired accuracy.
+
+Reads the content store; a trace that is gone or damaged leaves a gap that the report names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.controller.figures import middle_run
+from assay.controller.paired_accuracy import AccuracyComparison, compare_accuracy
+from assay.controller.records import ResultRecord
+from assay.controller.report.distribution import RunQuantiles
+from assay.controller.report.timeline import LatencyBins, SideSeries
+from assay.controller.rows import Row, Section, Summary
+from assay.controller.sweep_data import SweepData
+from assay.core.cas import ContentStore
+from assay.core.errors import BadMessage, NotFound
+from assay.core.model import VerdictKind
+from assay.core.trace import Trace, read_trace
+
+# Even steps on the drawing's scale: through the body, then through each further nine.
+SHARES = tuple(
+    float(share)
+    for share in np.concatenate([np.linspace(0, 0.9, 28), 1 - np.geomspace(0.08, 1e-3, 24)])
+)
+_BINS = 80
+_SIDE_POINTS = 120
+_MOST_SIDES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """By cell key; a cell without a readable trace is missing. ``unreadable`` counts traces."""
+
+    distributions: Mapping[str, Sequence[RunQuantiles]] = field(default_factory=dict)
+    timelines: Mapping[str, tuple[LatencyBins, Sequence[SideSeries]]] = field(default_factory=dict)
+    accuracy: Mapping[str, AccuracyComparison] = field(default_factory=dict)
+    unreadable: int = 0
+
+
+def gather(summary: Summary, data: SweepData, blobs: ContentStore) -> Evidence:
+    """Reads every trace once, one at a time."""
+    by_cell: dict[str, list[ResultRecord]] = {}
+    for record in data.results:
+        by_cell.setdefault(record.result.run.cell_key, []).append(record)
+    labels = _labels(data, blobs)
+    distributions: dict[str, list[RunQuantiles]] = {}
+    timelines: dict[str, tuple[LatencyBins, Sequence[SideSeries]]] = {}
+    accuracy: dict[str, AccuracyComparison] = {}
+    unreadable = 0
+    for section in summary.sections:
+        answers: dict[str, NDArray[np.bool_]] = {}
+        for row in section.rows:
+            key = row.cell.cell_key
+            records = by_cell.get(key, [])
+            middle = middle_run(row.figures.counted or records)
+            for record, trace in _traces(records, blobs):
+                if trace is None:
+                    unreadable += 1
+                    continue
+                distributions.setdefault(key, []).append(_quantiles(record, trace, middle))
+                if record is middle:
+                    timelines[key] = _over_time(trace)
+                if trace.predictions is not None and _same_length(trace, labels):
+                    answers[key] = trace.predictions == labels
+        accuracy |= _compared(section, answers)
+    return Evidence(distributions, timelines, accuracy, unreadable)
+
+
+def _traces(
+    records: Sequence[ResultRecord], blobs: ContentStore
+) -> Iterator[tuple[ResultRecord, Trace | None]]:
+    for record in records:
+        ref = record.result.trace
+        if ref is None or record.result.latency is None:
+            continue
+        try:
+            trace = read_trace(blobs.path(ref.digest))
+        except (BadMessage, NotFound):
+            yield record, None
+            continue
+        yield record, trace if len(trace.latency_ns) else None
+
+
+def _quantiles(record: ResultRecord, trace: Trace, middle: ResultRecord | None) -> RunQuantiles:
+    values = np.quantile(trace.latency_ns, SHARES, method="inverted_cdf")
+    valid = record.result.verdict.kind is VerdictKind.VALID
+    return RunQuantiles(SHARES, [float(v) for v in values], valid, record is middle)
+
+
+def _over_time(trace: Trace) -> tuple[LatencyBins, list[SideSeries]]:
+    at_ns, start_ns = _times(trace)
+    order = np.argsort(at_ns, kind="stable")
+    parts = np.array_split(order, min(_BINS, len(order)))
+    at = [float(np.mean(at_ns[p])) / 1e9 for p in parts]
+    bands = [np.quantile(trace.latency_ns[p], (0.05, 0.5, 0.95)) for p in parts]
+    bins = LatencyBins(at, *(tuple(float(b[i]) for b in bands) for i in range(3)))
+    return bins, _sides(trace, start_ns, float(at_ns.max()))
+
+
+def _times(trace: Trace) -> tuple[NDArray[np.float64], int | None]:
+    """When each sample was taken, in ns since the first, and that moment on the sensors' clock."""
+    latency = trace.latency_ns.astype(np.float64)
+    starts, queries = trace.block_start_ns, trace.block_queries
+    known = starts is not None and queries is not None and len(starts) > 0
+    if known and starts is not None and queries is not None:
+        first = int(starts[0])
+        if trace.index is None and int(queries.sum()) == len(latency):
+            blocks = np.split(latency, np.cumsum(queries)[:-1])
+            parts = [
+                float(start - first) + np.cumsum(block)
+                for start, block in zip(starts, blocks, strict=True)
+            ]
+            return np.concatenate(parts), first
+        if trace.index is not None:
+            mean = float(latency.mean())
+            return trace.index.astype(np.float64) * mean, first
+    return np.cumsum(latency), None
+
+
+def _sides(trace: Trace, start_ns: int | None, length_ns: float) -> list[SideSeries]:
+    """Temperature and clocks during the timed part, the ones that move most first."""
+    if start_ns is None:
+        return []
+    found: list[tuple[float, SideSeries]] = []
+    for name, series in sorted(trace.series.items()):
+        unit = _unit(name)
+        since = series.t_ns - start_ns
+        inside = (since >= 0) & (since <= length_ns)
+        if not unit or inside.sum() < 2:
+            continue
+        scale = 1e-6 if unit == "MHz" else 1.0
+        keep = np.linspace(0, inside.sum() - 1, min(_SIDE_POINTS, int(inside.sum()))).astype(int)
+        t_s, value = since[inside][keep] / 1e9, series.value[inside][keep] * scale
+        moved = float(np.ptp(value) / max(abs(float(np.mean(value))), 1e-12))
+        side = SideSeries(name, unit, [float(t) for t in t_s], [float(v) for v in value])
+        found.append((moved, side))
+    found.sort(key=lambda pair: -pair[0])
+    return [side for _, side in found[:_MOST_SIDES]]
+
+
+def _unit(name: str) -> str:
+    lowered = name.lower()
+    if "temp" in lowered or "therm" in lowered:
+        return "°C"
+    if "freq" in lowered or "clock" in lowered:
+        return "MHz"
+    return "W" if "power" in lowered else ""
+
+
+def _labels(data: SweepData, blobs: ContentStore) -> NDArray[np.int64] | None:
+    """The true classes of the test split; None where the file is not held here."""
+    split = data.dataset.splits.get("test") if data.dataset else None
+    if split is None:
+        return None
+    try:
+        path = blobs.path(split.digest)
+    except NotFound:
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays["y"].astype(np.int64) if "y" in arrays.files else None
+
+
+def _same_length(trace: Trace, labels: NDArray[np.int64] | None) -> bool:
+    return (
+        labels is not None
+        and trace.predictions is not None
+        and trace.predictions.shape == labels.shape
+    )
+
+
+def _compared(
+    section: Section, answers: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, AccuracyComparison]:
+    reference: Row | None = section.reference
+    base = answers.get(reference.cell.cell_key) if reference else None
+    if reference is None or base is None:
+        return {}
+    return {
+        key: compare_accuracy(base, right)
+        for key, right in answers.items()
+        if key != reference.cell.cell_key
+    }

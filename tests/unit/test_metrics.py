@@ -1,0 +1,220 @@
+"""The catalogue of metrics, and the page made by it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from docs import generate
+from prometheus_client.parser import text_string_to_metric_families
+
+from assay.controller.exporter import render_once
+from assay.controller.exposition import Point, within_budget
+from assay.controller.sweep_data import SweepData
+from assay.core.metrics import AGENT_METRICS, CATALOGUE, CONTROLLER_METRICS, LABELS, METRICS
+from assay.core.metrics import MetricKind as Kind
+from tests.conftest import REPOSITORY
+from tests.factories import (
+    SHAPES,
+    T0_NS,
+    FakeStore,
+    make_device,
+    make_energy,
+    make_sweep,
+    make_sweep_record,
+)
+
+GOLDEN = REPOSITORY / "tests/golden/metrics.txt"
+_VOLATILE = re.compile(
+    r"^(assay_exporter_render_(?:timestamp|cpu)_seconds|assay_build_info\S*) .*$", re.M
+)
+
+
+def page_of(*sweeps: SweepData, budget: int = 50_000) -> str:
+    return render_once(FakeStore(*sweeps), budget).decode()  # type: ignore[arg-type]
+
+
+def values(page: str, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+    return {
+        tuple(sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def small_sweep() -> SweepData:
+    return make_sweep(shapes=SHAPES[:3], spoil=False)
+
+
+# the catalogue
+
+
+@pytest.mark.parametrize("metric", CATALOGUE, ids=lambda m: m.name)
+def test_names_follow_prometheus(metric: object) -> None:
+    name, unit, kind = metric.name, metric.unit, metric.kind  # type: ignore[attr-defined]
+    assert re.fullmatch(r"assay_[a-z0-9_]*[a-z0-9]", name)
+    assert name.endswith("_total") == (kind is Kind.COUNTER)
+    if unit:
+        assert name.removesuffix("_total").endswith(f"_{unit}")
+    assert metric.help.endswith((".", "gap.", "class."))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("metric", CATALOGUE, ids=lambda m: m.name)
+def test_labels_are_known_and_never_an_identity(metric: object) -> None:
+    labels = metric.labels  # type: ignore[attr-defined]
+    assert set(labels) <= LABELS.keys()
+    assert not [label for label in labels if re.search(r"digest|job|run_|attempt|_id\b", label)]
+    has_quantile = "quantile" in labels
+    assert has_quantile == (metric.kind is Kind.SUMMARY)  # type: ignore[attr-defined]
+
+
+def test_names_are_unique() -> None:
+    assert len(METRICS) == len(CATALOGUE)
+
+
+def test_the_reference_page_is_what_the_catalogue_says() -> None:
+    page = (REPOSITORY / "docs/reference/metrics.md").read_text()
+    assert page == generate.metrics_page()
+
+
+def test_the_agents_page_uses_no_metric_outside_the_catalogue() -> None:
+    source = (REPOSITORY / "agent/assay/agent/exporter.py").read_text()
+    used = set(re.findall(r'"(assay_agent_[a-z_]+)"', source))
+    assert used == {metric.name for metric in AGENT_METRICS}
+
+
+# the page
+
+
+def test_the_page_is_the_golden_one() -> None:
+    page = _VOLATILE.sub(r"\1 VOLATILE", page_of(small_sweep()))
+    if os.environ.get("ASSAY_UPDATE_GOLDEN") == "1":
+        GOLDEN.write_text(page)
+    assert page == GOLDEN.read_text()
+
+
+def test_every_controller_metric_can_be_rendered() -> None:
+    data = small_sweep()
+    results = tuple(
+        replace(r, result=replace(r.result, energy=make_energy())) for r in data.results
+    )
+    spoilt = make_sweep(shapes=SHAPES[3:8])
+    both = replace(spoilt, sweep=make_sweep_record(sweep_id="s2", name="other"), cells=spoilt.cells)
+    page = page_of(replace(data, results=results), both)
+    shown = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")}
+    assert shown == {metric.name for metric in CONTROLLER_METRICS}
+
+
+def test_latency_is_the_exact_quantile_of_the_middle_run() -> None:
+    data = small_sweep()
+    found = values(page_of(data), "assay_latency_seconds")
+    for cell in (c for c in data.cells if not c.run.canary):
+        p50s = sorted(r.result.latency.p50_ns for r in data.of_cell(cell.cell_key))  # type: ignore[union-attr]
+        labels = {
+            "device_class": "rpi5",
+            "device": "pi-bench-1",
+            "model": "resnet8",
+            "variant": cell.run.variant_name,
+            "runtime": cell.run.runtime.name,
+            "scenario": "single_stream",
+            "quantile": "0.5",
+        }
+        assert found[tuple(sorted(labels.items()))] == p50s[1] / 1e9
+
+
+def test_what_is_not_valid_is_counted_but_gives_no_latency() -> None:
+    page = page_of(make_sweep())
+    assert not [
+        key for key in values(page, "assay_latency_seconds") if ("variant", "tucker") in key
+    ]
+    assert values(page, "assay_results_total") == {
+        (("verdict", "invalid"),): 4,
+        (("verdict", "suspect"),): 5,
+        (("verdict", "valid"),): 45,
+    }
+    assert values(page, "assay_result_reasons_total")[(("code", "steal"),)] == 5
+
+
+def test_energy_is_exported_only_where_it_was_measured_and_conclusive() -> None:
+    data = small_sweep()
+    assert "assay_energy" not in page_of(data)
+    unsure = tuple(
+        replace(r, result=replace(r.result, energy=make_energy(inconclusive=True)))
+        for r in data.results
+    )
+    assert "assay_energy" not in page_of(replace(data, results=unsure))
+
+
+def test_a_sensor_that_does_not_work_is_a_zero() -> None:
+    found = values(page_of(small_sweep()), "assay_sampler_success")
+    by_name = {dict(key)["sampler"]: value for key, value in found.items()}
+    assert by_name == {"memory": 1, "cpufreq": 1, "thermal": 1, "hwmon_power": 0}
+
+
+def test_no_identity_leaks_into_a_label() -> None:
+    data = small_sweep()
+    page = page_of(data)
+    for secret in (data.cells[0].cell_key, data.results[0].attempt_id, "sha256:", "id-pi"):
+        assert secret not in page
+
+
+def test_two_sweeps_of_the_same_cells_show_the_newer() -> None:
+    older = small_sweep()
+    newer = make_sweep(shapes=SHAPES[:3], spoil=False, seed=9)
+    newer = replace(
+        newer,
+        sweep=make_sweep_record(sweep_id="s2", name="newer", created_ns=T0_NS + 1),
+        results=tuple(
+            replace(r, recorded_ns=r.recorded_ns + 10**12, result=replace(r.result, sweep_id="s2"))
+            for r in newer.results
+        ),
+    )
+    alone = values(page_of(newer), "assay_latency_seconds")
+    assert values(page_of(older, newer), "assay_latency_seconds") == alone
+    counted = values(page_of(older, newer), "assay_results_total")
+    assert counted[(("verdict", "valid"),)] == len(older.results) + len(newer.results)
+
+
+def test_hostile_names_cannot_break_the_page() -> None:
+    shapes = [replace(SHAPES[0], name='a"} 1\nassay_evil 2\\')]
+    page = page_of(make_sweep(shapes=shapes, spoil=False))
+    assert not values(page, "assay_evil")
+    names = {dict(key)["variant"] for key in values(page, "assay_macs")}
+    assert names == {shapes[0].name}
+
+
+# the budget
+
+
+def test_over_the_budget_the_device_label_goes_first() -> None:
+    data = make_sweep(
+        shapes=SHAPES[:2], devices=[make_device(f"pi-{i}") for i in range(8)], spoil=False
+    )
+    whole = values(page_of(data), "assay_latency_seconds")
+    page = page_of(data, budget=200)
+    kept = values(page, "assay_latency_seconds")
+    assert {dict(key)["device"] for key in kept} == {""}
+    assert len(kept) == len(whole) / 8
+    assert values(page, "assay_series_dropped")[()] > 0
+    devices = values(page, "assay_device_active")
+    assert len(devices) == 8
+
+
+def test_budget_keeps_the_newest_of_a_class_and_then_drops_the_oldest() -> None:
+    samples = tuple(("assay_latency_restarts", (), float(i)) for i in range(10))
+    points = [Point(f"pi-{i}", ("rpi5", "m", f"v{i % 3}", "r", "s"), i, samples) for i in range(6)]
+    assert within_budget(points, 60) == (points, 0)
+    kept, dropped = within_budget(points, 30)
+    assert sorted(p.recorded_ns for p in kept) == [3, 4, 5]
+    assert dropped == 30
+    kept, dropped = within_budget(points, 25)
+    assert [p.recorded_ns for p in kept] == [5, 4]
+    assert dropped == 40
+
+
+def test_golden_page_is_kept_beside_the_tests() -> None:
+    assert Path(GOLDEN).read_text().startswith("# HELP assay_")
