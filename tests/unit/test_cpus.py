@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.agent.cpus import choose_cpus, read_siblings
@@ -94,6 +94,7 @@ def test_no_cpu_at_all_is_an_error() -> None:
 cpu_sets = st.frozensets(st.integers(0, 15), min_size=1)
 
 
+@settings(deadline=None)
 @given(st.lists(cpu_sets, max_size=3), cpu_sets, st.integers(1, 20), st.booleans())
 def test_every_plan_uses_allowed_cpus_and_tells_the_truth(
     clusters: list[frozenset[int]], usable: frozenset[int], threads: int, paired: bool

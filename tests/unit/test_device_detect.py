@@ -119,6 +119,13 @@ def test_android_is_told_by_properties_of_either_spelling(tmp_path: Path) -> Non
     assert detect(termux, samplers=()).board == "Google Pixel 8 (Tensor G3)"
 
 
+def test_a_phones_battery_is_no_power_sensor_and_a_laptops_is() -> None:
+    phone = {one.name: one for one in detect(composed("phone_milliamp")).samplers}
+    assert (phone["battery"].unit, phone["battery"].absent_reason) == ("V", "")
+    laptop = {one.name: one for one in detect(composed("x86_laptop")).samplers}
+    assert laptop["battery"].unit == "W" and laptop["rapl"].unit == "J"
+
+
 def test_filler_of_a_pcs_firmware_is_no_name() -> None:
     assert detect(composed("x86_server"), samplers=()).board == "X11DPi-N"
     assert detect(composed("x86_laptop"), samplers=()).board == "LENOVO 21CBCTO1WW"

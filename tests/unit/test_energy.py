@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.agent.energy import (
@@ -83,6 +83,7 @@ def test_a_counter_is_differenced_with_interpolation_and_wraparound() -> None:
     assert integrate(counter, Window(S // 2, 2 * S)) == pytest.approx(4.5)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 10**9), st.floats(0, 100)), min_size=3, max_size=30),
     st.floats(0.1, 0.9),
@@ -103,6 +104,7 @@ def test_parts_add_up_to_the_whole(steps: list[tuple[int, float]], where: float)
     assert 0 <= whole <= max(series.value) * (times[-1] - times[0]) / 1e9 * (1 + 1e-12)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e9), st.floats(0, 1e6))
 def test_unwrap_gives_the_rise(start: float, rise: float) -> None:
     wrap = 1e9 + 1

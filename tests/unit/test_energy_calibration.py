@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.agent.calibration import (
@@ -33,6 +33,7 @@ def discharge(current: int, count: int = 60, voltage_uv: int = 3_900_000) -> lis
     ]
 
 
+@settings(deadline=None)
 @given(st.floats(0.5, 2.0), st.floats(-1, 3))
 def test_an_exact_line_is_found(gain: float, offset_w: float) -> None:
     found = calibrate_line(LOADS, [gain * x + offset_w for x in LOADS])

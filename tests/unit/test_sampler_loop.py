@@ -6,7 +6,7 @@ from array import array
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.agent.samplers import Channel, Reading, Sampler, registry, sampler
@@ -200,12 +200,14 @@ def test_a_name_taken_twice_raises() -> None:
             pass
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_label_becomes_a_name_a_trace_can_hold(label: str) -> None:
     name = clean_name(label)
     assert 1 <= len(name) <= 80 and clean_name(name) == name
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["gpu", "gpu_2", "cpu", "gpu 2"]), max_size=12))
 def test_channel_names_are_unique(labels: list[str]) -> None:
     names = unique_names(labels)

@@ -22,6 +22,7 @@ __all__ = [
     "Reading",
     "Sampler",
     "all_samplers",
+    "facts_of",
     "probe_all",
     "registry",
     "sampler",
@@ -52,12 +53,16 @@ def probe_all(sysroot: Path = Path("/")) -> dict[str, Sampler | Absent]:
 
 def sampler_facts(sysroot: Path = Path("/")) -> tuple[SamplerFacts, ...]:
     """Every sampler with, where it does not work here, the reason."""
-    facts = []
-    for name, found in probe_all(sysroot).items():
-        unit = registry()[name].unit
-        if isinstance(found, Absent):
-            facts.append(SamplerFacts(name, unit, found.reason))
-        else:
+    probed = probe_all(sysroot)
+    for found in probed.values():
+        if not isinstance(found, Absent):
             found.close()
-            facts.append(SamplerFacts(name, unit))
-    return tuple(facts)
+    return tuple(facts_of(name, found) for name, found in probed.items())
+
+
+def facts_of(name: str, found: Sampler | Absent) -> SamplerFacts:
+    """What a probe answered; the unit is that of its first channel here (a phone's battery tells
+    volts but no watts)."""
+    if isinstance(found, Absent):
+        return SamplerFacts(name, registry()[name].unit, found.reason)
+    return SamplerFacts(name, found.channels[0].unit)
