@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from assay.agent.cli import agent
 from assay.controller import spec
 from assay.controller.cli import assay
 from assay.core.errors import TABLE
+from assay.core.metrics import AGENT_METRICS, CONTROLLER_METRICS, LABELS, Metric
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py; change the code and run `make docs`. -->\n"
@@ -62,6 +63,36 @@ def sweep_page() -> str:
     for title, model in sections:
         parts += [f"## {title}\n", *_keys(model), ""]
     return "\n".join(parts)
+
+
+def metrics_page() -> str:
+    """Every Prometheus metric and label, from the catalogue."""
+    parts = [
+        "# Metrics\n",
+        NOTE,
+        "`/metrics` of the controller, Prometheus text format, base units. Latency is exported as "
+        "exact quantiles, never as buckets; their type is `summary` because Prometheus's linter "
+        "keeps the label `quantile` for it. Figures of a cell come from its newest VALID "
+        "results and are those the report shows. Labels are bounded: no id and no digest is ever "
+        "one. Over the series budget (50,000) results lose their `device` label first, each device "
+        "class showing its newest result; `assay_series_dropped` says how many series went.\n",
+        "## Controller\n",
+        *_metrics(CONTROLLER_METRICS),
+        "\n## Agent\n\nServed by the device itself, off unless `assay-agent run --metrics-port` "
+        "asks for it; inside a timed block the page from before it is served again.\n",
+        *_metrics(AGENT_METRICS),
+        "\n## Labels\n\n| label | meaning |\n|---|---|",
+        *(f"| `{name}` | {meaning} |" for name, meaning in LABELS.items()),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _metrics(metrics: Iterable[Metric]) -> Iterator[str]:
+    yield "| metric | type | unit | labels | meaning |\n|---|---|---|---|---|"
+    for metric in metrics:
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
+        kind, unit = metric.kind.value, metric.unit or "–"
+        yield f"| `{metric.name}` | {kind} | {unit} | {labels} | {metric.help} |"
 
 
 def _exit_codes() -> Iterator[str]:
@@ -122,7 +153,11 @@ def _type(annotation: Any) -> str:
     ]
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": cli_page, "sweep-file.md": sweep_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "metrics.md": metrics_page,
+    "sweep-file.md": sweep_page,
+}
 
 
 def main(check: bool) -> int:

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import REPOSITORY, need
 
 ROOTS = ("agent", "controller", "protos")
-HEAVY = {"torch", "onnxruntime", "ai_edge_litert", "pydantic", "sqlalchemy", "altair", "grpc"}
+HEAVY = {"torch", "onnxruntime", "ai_edge_litert", "pydantic", "sqlalchemy", "jinja2", "grpc"}
 
 
 def modules_after(code: str) -> set[str]:
