@@ -11,8 +11,10 @@ import os
 import signal
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
+from assay.agent import sandbox
 from assay.core import convert
 from assay.core.errors import AssayError
 from assay.core.model import WorkerOrder, WorkerReport
@@ -26,6 +28,8 @@ def main(argv: list[str]) -> int:
     states = os.dup(1)
     os.dup2(2, 1)
     order = convert.from_bytes(Path(argv[1]).read_bytes(), WorkerOrder)
+    # Before anything of the model or its runtime is looked at.
+    shut_in = " ".join(sandbox.enter(Path(order.run_dir))) or "none"
 
     def say(state: str) -> None:
         os.write(states, f"state {state}\n".encode())
@@ -34,6 +38,7 @@ def main(argv: list[str]) -> int:
             os.read(0, 1)
 
     report = _report(order, say)
+    report = replace(report, notes={**report.notes, "sandbox": shut_in})
     partial = Path(order.run_dir) / "report.pb.part"
     partial.write_bytes(convert.to_bytes(report))
     partial.replace(partial.with_suffix(""))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from assay.agent.worker import clockprobe, interpreter
 from assay.agent.worker.checks import check_golden, evaluate
 from assay.agent.worker.counters import Counters, change, read_counters
-from assay.agent.worker.feeds import load_arrays
+from assay.agent.worker.feeds import Dataset, load_arrays
 from assay.agent.worker.floors import measure_floors
 from assay.agent.worker.isolation import Schedule, choose_schedule, pin
 from assay.agent.worker.loading import Ready, make_ready, path_notes
@@ -40,6 +40,7 @@ from assay.core.model import (
     WorkerOrder,
     WorkerReport,
 )
+from assay.core.preprocess import Preprocessing
 from assay.core.trace import Trace, write_trace
 
 if TYPE_CHECKING:
@@ -145,8 +146,10 @@ def _golden(order: WorkerOrder, ready: Ready) -> GoldenCheck | None:
     spec = order.run.golden
     if spec is None or not order.golden_path:
         return None
-    golden = load_arrays(Path(order.golden_path))
-    return check_golden(ready.model, ready.data.like(golden), golden, spec)
+    arrays = load_arrays(Path(order.golden_path))
+    # Golden samples are kept as the model takes them: preprocessing has been applied.
+    golden = Dataset(arrays, Preprocessing(), ready.model.inputs)
+    return check_golden(ready.model, golden, arrays, spec)
 
 
 def _schedule(order: WorkerOrder, pinned: Isolation, cold: ColdStart) -> Schedule:

@@ -33,7 +33,7 @@ class Dataset:
     """Samples as a model takes them.
 
     An array named like an input of the model is taken as it is; the model's only input may also
-    come from ``x``, through ``preprocessing``.
+    come from ``x``, through ``preprocessing`` (whatever the model calls it, ``x`` included).
     """
 
     def __init__(
@@ -42,7 +42,9 @@ class Dataset:
         self._inputs = tuple(inputs)
         self._preprocessing = preprocessing
         self._columns = _columns(arrays, self._inputs)
-        self._raw_x = len(self._inputs) == 1 and self._inputs[0].name not in arrays
+        # "x" is a dataset's own name for its samples, also where a model calls its input so.
+        only = self._inputs[0].name if len(self._inputs) == 1 else ""
+        self._raw_x = bool(only) and (only == "x" or only not in arrays)
         lengths = {len(column) for column in self._columns}
         if len(lengths) != 1 or lengths == {0}:
             raise BadInputs(f"the inputs hold {sorted(lengths)} samples: equal counts are needed")
@@ -51,10 +53,6 @@ class Dataset:
 
     def __len__(self) -> int:
         return self._n
-
-    def like(self, arrays: Arrays) -> Dataset:
-        """Another set of samples for the same model, prepared in the same way."""
-        return Dataset(arrays, self._preprocessing, self._inputs)
 
     @property
     def sample_bytes(self) -> int:
@@ -112,7 +110,8 @@ def fit(samples: NDArray[Any], spec: TensorSpec, batch: int) -> NDArray[Any]:
         arranged = _arrange(samples, (None, *spec.shape), spec)[0]
     else:
         arranged = _arrange(samples, spec.shape, spec)
-    return np.ascontiguousarray(_convert(arranged, spec))
+    # Not ascontiguousarray, which makes a scalar one-dimensional.
+    return np.asarray(_convert(np.asarray(arranged), spec), order="C")
 
 
 def _columns(arrays: Arrays, inputs: Sequence[TensorSpec]) -> list[NDArray[Any]]:
@@ -127,9 +126,8 @@ def _columns(arrays: Arrays, inputs: Sequence[TensorSpec]) -> list[NDArray[Any]]
         )
     for column in found:
         if column.ndim < 1 or column.dtype.kind not in "buif":
-            raise BadInputs(
-                f"inputs of type {column.dtype} and shape {column.shape} are no samples"
-            )
+            kind = f"{column.dtype} of shape {column.shape}"
+            raise BadInputs(f"inputs are {kind}: numbers (N, ...) are needed")
     return found
 
 
@@ -187,10 +185,12 @@ def _convert(samples: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     if dtype.kind not in "ui":
         return samples.astype(dtype)
     limits = np.iinfo(dtype)
-    values = samples.astype(np.float64)
     if spec.scale:
-        values = values / spec.scale + spec.zero_point
-        return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
+        # In float32, as whoever made golden outputs does: a tie must round alike.
+        steps = np.rint(samples.astype(np.float32) / np.float32(spec.scale)) + spec.zero_point
+        clipped: NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(dtype)
+        return clipped
+    values = samples.astype(np.float64)
     if not np.array_equal(values, np.rint(values)):
         raise BadInputs(f"input {spec} takes whole numbers; the samples are not")
     if values.size and (values.min() < limits.min or values.max() > limits.max):

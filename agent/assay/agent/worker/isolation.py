@@ -3,7 +3,8 @@
 Pinned to CPUs the agent does not use, and real-time (SCHED_FIFO) where that does no harm: with the
 default ``kernel.sched_rt_runtime_us`` a real-time thread that never sleeps is stalled for about 50
 ms every second, so it then runs in blocks of at most half a second with a pause after each that
-keeps its duty below 90 %. Elsewhere nice -10. (sched(7); kernel doc sched-rt-group.)
+keeps its duty below 90 %. Everything else runs at nice -10. (sched(7); kernel doc
+sched-rt-group.)
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ class Schedule:
 
 
 def pin(cpus: tuple[int, ...]) -> Isolation:
-    """Confines this process to ``cpus``; PINNED where that leaves the board another CPU."""
+    """Confines this process to ``cpus`` and lowers its nice value, where that is allowed; PINNED
+    where the board keeps another CPU."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     if not cpus:
         return Isolation.NONE
     everything = os.sched_getaffinity(0)
@@ -66,12 +70,10 @@ def choose_schedule(
     pinned: Isolation, *, continuous: bool, rt_runtime: Path | None = None
 ) -> Schedule:
     """The strongest schedule allowed: FIFO only where pinned, and where blocks may pause
-    (``continuous`` false) or the kernel never stalls real-time threads. Lowers nice otherwise."""
+    (``continuous`` false) or the kernel never stalls real-time threads."""
     unlimited = _rt_runtime_us(rt_runtime) == -1
     if pinned is Isolation.PINNED and (unlimited or not continuous) and _fifo_allowed():
         return Schedule(Isolation.FIFO_PINNED, pauses=not unlimited)
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     return Schedule(pinned, pauses=False)
 
 
