@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,6 +172,16 @@ CASES: dict[str, Callable[[Path, np.random.Generator], Case]] = {
 def write(name: str, folder: Path) -> Case:
     """The named case, the same on every call."""
     return CASES[name](folder, np.random.default_rng(7))
+
+
+def damaged(whole: bytes, count: int) -> Iterator[bytes]:
+    """Copies of a file with one to five of its bytes changed, the same on every call."""
+    rng = np.random.default_rng(5)
+    for _ in range(count):
+        content = bytearray(whole)
+        for _ in range(rng.integers(1, 6)):
+            content[rng.integers(0, len(content))] = rng.integers(0, 256)
+        yield bytes(content)
 
 
 def write_dense_tflite(path: Path, width: int, *, open_batch: bool = False) -> Path:

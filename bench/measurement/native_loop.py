@@ -1,6 +1,6 @@
 """What does the harness add to an inference? Ways to time onnxruntime against a C program.
 
-    python bench/measurement/native_loop.py [--runs 11] [--cpu N] [--settings]
+    python bench/measurement/native_loop.py [--runs 11] [--cpu N] [--settings | --tflite FILE]
 
 The yardstick (native_yardstick/yardstick.c) is a plain C program over the same libonnxruntime that
 shares no line with the agent. It runs both ways the C API offers, `Run` and `RunWithBinding`; the
@@ -11,6 +11,8 @@ are printed with their ranges.
 
 --settings times session settings against the default ones instead, under native_loop and under
 raw_binding: a setting that moved one and not the other would make the two incomparable.
+
+--tflite times LiteRT's compiled model in the native loop against the Interpreter's invoke, on FILE.
 
 Exit code 1 where a target is missed.
 """
@@ -47,6 +49,8 @@ TARGETS: Mapping[str, Mapping[str, float]] = {
     "raw_binding": {"tiny": 1.6, "small": 1.15, "medium": 1.02},
     "session.run": {},
 }
+LITERT_YARDSTICK = "litert_invoke"
+LITERT_QUERIES = 2000
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
     "inter-op threads 0": {"inter_op_threads": 0},
@@ -78,7 +82,10 @@ def main() -> int:
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--settings", action="store_true", help="time session settings instead")
+    parser.add_argument("--tflite", type=Path, metavar="FILE", help="time LiteRT on it instead")
     arguments = parser.parse_args()
+    if arguments.tflite:
+        return _litert(arguments)
     with tempfile.TemporaryDirectory(prefix="assay-native-") as scratch:
         models = build(Path(scratch))
         contenders = _settings() if arguments.settings else _contenders(Path(scratch))
@@ -86,7 +93,16 @@ def main() -> int:
     if arguments.settings:
         _print_settings(models, times)
         return 0
-    return _print_ratios(models, times)
+    return _print_ratios(models, times, tuple(IN_C), TARGETS)
+
+
+def _litert(arguments: argparse.Namespace) -> int:
+    models = (Model(arguments.tflite.stem, LITERT_QUERIES, arguments.tflite),)
+    script = str(HERE / "contender.py")
+    names = (LITERT_YARDSTICK, "litert_loop")
+    contenders = {name: Contender((sys.executable, script, name)) for name in names}
+    times = _measure(models, contenders, arguments)
+    return _print_ratios(models, times, names[:1], {names[1]: {}})
 
 
 def _contenders(scratch: Path) -> dict[str, Contender]:
@@ -144,22 +160,29 @@ def _p50_us(contender: Contender, model: Model, cpu: int) -> float:
     return float(np.median(np.frombuffer(done.stdout, dtype=np.int64))) / 1e3
 
 
-def _print_ratios(models: Sequence[Model], times: Times) -> int:
+def _print_ratios(
+    models: Sequence[Model],
+    times: Times,
+    yardsticks: tuple[str, ...],
+    targets: Mapping[str, Mapping[str, float]],
+) -> int:
     missed = 0
     print(f"{'model':8}{'way':18}{'p50 µs':>10}{'ratio':>8}  {'range':14} target")
     for model in models:
-        yardstick = min(IN_C, key=lambda name: median(times[model.name, name]))
-        for way in (*IN_C, *TARGETS):
+        p50_us = {name: median(times[model.name, name]) for name in yardsticks}
+        yardstick = min(p50_us, key=p50_us.__getitem__)
+        for way in (*yardsticks, *targets):
             taken = times[model.name, way]
             ratios = [a / b for a, b in zip(taken, times[model.name, yardstick], strict=True)]
-            ratio, target = median(ratios), TARGETS.get(way, {}).get(model.name)
+            ratio, target = median(ratios), targets.get(way, {}).get(model.name)
             verdict = "" if target is None else f"≤ {target}"
             if target is not None and ratio > target:
                 verdict += " MISSED"
                 missed += 1
             spread = f"{min(ratios):.3f}–{max(ratios):.3f}"
-            print(f"{model.name:8}{way:18}{median(taken):10.2f}{ratio:8.3f}  {spread:14} {verdict}")
-    print(f"median of {len(taken)} runs; ratio to the faster C call; {missed} targets missed")
+            shown = f"{model.name[:7]:8}{way:18}{median(taken):10.2f}{ratio:8.3f}"
+            print(f"{shown}  {spread:14} {verdict}")
+    print(f"medians of {len(taken)} runs; ratio to the faster yardstick; {missed} targets missed")
     return 1 if missed else 0
 
 

@@ -11,7 +11,7 @@ import pytest
 from assay.agent.native import LitertSettings, NativeLoop, NativeSession, prepare
 from assay.core.errors import BadInputs, RuntimeRejected, UsageError
 from tests.conftest import SHARED_DATA, need
-from tests.native_models import write_dense_tflite
+from tests.native_models import damaged, write_dense_tflite
 
 PRETRAINED = SHARED_DATA / "mlperf-tiny"
 
@@ -101,15 +101,38 @@ def test_a_fixed_shape_stays_fixed(loop: NativeLoop, tmp_path: Path) -> None:
         assert session.outputs(0)["y"].shape == (1, 8)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a model", None])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"not a model", "not a valid flatbuffer"),
+        (None, "No such file or directory"),
+    ],
+)
 def test_what_is_no_model_is_refused(
-    loop: NativeLoop, tmp_path: Path, content: bytes | None
+    loop: NativeLoop, tmp_path: Path, content: bytes | None, reason: str
 ) -> None:
     path = tmp_path / "bad.tflite"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(RuntimeRejected, match=r"litert refused bad\.tflite: LiteRtCreateModel"):
+    with pytest.raises(RuntimeRejected, match=rf"litert refused bad\.tflite: .*{reason}"):
         loop.litert(path)
+
+
+def test_damaged_models_are_refused_or_run(loop: NativeLoop, tmp_path: Path) -> None:
+    """A crash here ends the test run: LiteRtCreateModelFromFile crashes on most of these."""
+    whole = write_dense_tflite(tmp_path / "dense.tflite", 8).read_bytes()
+    path = tmp_path / "damaged.tflite"
+    refused = 0
+    for content in damaged(whole, count=30):
+        path.write_bytes(content)
+        try:
+            with _open(loop, path) as session:
+                session.bind([{s.name: np.zeros(s.dims, s.dtype) for s in session.input_specs}])
+                session.run_block(1, None, _times(1))
+        except (RuntimeRejected, ValueError):
+            refused += 1
+    assert refused > 5
 
 
 def test_a_truncated_model_is_refused(loop: NativeLoop, tmp_path: Path) -> None:

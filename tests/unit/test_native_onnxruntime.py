@@ -26,9 +26,9 @@ from assay.agent.native import (
     prepare,
 )
 from assay.core.errors import BadInputs, RuntimeRejected, UsageError
-from assay.core.model import Absent
+from assay.core.model import Absent, RuntimeSpec
 from tests.conftest import need
-from tests.native_models import CASES, Case, save, tensor, write
+from tests.native_models import CASES, Case, damaged, save, tensor, write
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +133,20 @@ def test_origin_names_the_installed_library(loop: NativeLoop, tmp_path: Path) ->
         assert session.origin.runtime == "onnxruntime"
         assert session.origin.version == onnxruntime.__version__
         assert session.origin.library.parent == Path(onnxruntime.__file__).parent / "capi"
+
+
+def test_settings_follow_the_runs_specification() -> None:
+    assert OrtSettings.of(RuntimeSpec("onnxruntime")) == OrtSettings()
+    asked = RuntimeSpec(
+        "onnxruntime",
+        threads=4,
+        allow_spinning=False,
+        options={"graph_optimization_level": "basic", "cpu_mem_arena": "0", "mem_pattern": "0"},
+    )
+    assert OrtSettings.of(asked) == OrtSettings(4, 1, False, GraphLevel.BASIC, False, False)
+    for options in ({"mem_pattern": "yes"}, {"speed": "1"}):
+        with pytest.raises(RuntimeRejected, match="is not known"):
+            OrtSettings.of(RuntimeSpec("onnxruntime", options=options))
 
 
 def test_threads_are_as_many_as_asked_for(loop: NativeLoop, tmp_path: Path) -> None:
@@ -309,12 +323,29 @@ def test_samples_that_do_not_fit_are_refused(
             session.bind(case.samples, order=order)
 
 
-def test_a_symbol_has_one_size_per_sample(loop: NativeLoop, tmp_path: Path) -> None:
-    ends = [tensor(name, TensorProto.FLOAT, "n") for name in ("a", "b", "y")]
-    nodes = [helper.make_node("Add", ["a", "b"], ["y"])]
-    path = save(tmp_path / "add.onnx", nodes, ends[:2], ends[2:])
-    with _open(loop, path) as session, pytest.raises(BadInputs, match="is 3 here and 2"):
-        session.bind([{"a": np.zeros(2, np.float32), "b": np.zeros(3, np.float32)}])
+def test_names_that_mislead_are_not_relied_on(loop: NativeLoop, tmp_path: Path) -> None:
+    """Exporters repeat a name where sizes differ, which onnxruntime lets pass."""
+    inside = save(
+        tmp_path / "inside.onnx",
+        [helper.make_node("Concat", ["x", "x"], ["y"], axis=1)],
+        [tensor("x", TensorProto.FLOAT, "n", "m")],
+        [tensor("y", TensorProto.FLOAT, "n", "m")],
+    )
+    twice = save(
+        tmp_path / "twice.onnx",
+        [helper.make_node("Concat", ["a", "b"], ["y"], axis=0)],
+        [tensor(name, TensorProto.FLOAT, "n") for name in ("a", "b")],
+        [tensor("y", TensorProto.FLOAT, "n")],
+    )
+    ones = np.ones((3, 2), np.float32)
+    for path, sample, shape in (
+        (inside, {"x": ones}, (3, 4)),
+        (twice, {"a": ones[:, 0], "b": ones[0]}, (5,)),
+    ):
+        with _open(loop, path) as session:
+            session.bind([sample])
+            assert session.ran_to_bind
+            assert session.outputs(0)["y"].shape == shape
 
 
 def test_an_error_inside_a_run_carries_the_librarys_message(
@@ -367,6 +398,23 @@ def test_a_truncated_model_is_refused(loop: NativeLoop, tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(RuntimeRejected, match=r"short\.onnx"):
         loop.onnxruntime(path)
+
+
+def test_damaged_models_are_refused_or_run(loop: NativeLoop, tmp_path: Path) -> None:
+    """A crash here ends the test run."""
+    whole = write("scalar", tmp_path).path.read_bytes()
+    path = tmp_path / "damaged.onnx"
+    refused = 0
+    for content in damaged(whole, count=30):
+        path.write_bytes(content)
+        try:
+            session = loop.onnxruntime(path)
+        except RuntimeRejected:
+            refused += 1
+            continue
+        if isinstance(session, NativeSession):
+            session.close()
+    assert refused > 5
 
 
 def test_string_tensors_are_absent(loop: NativeLoop, tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """One way to time a model from Python, in its own process; the counterpart of yardstick.c.
 
-    python contender.py native_loop|raw_binding|session.run MODEL WARMUP QUERIES [SETTINGS]
+    python contender.py WAY MODEL WARMUP QUERIES [SETTINGS]
 
-Writes every time as an 8-byte integer of nanoseconds to standard output, as the C program does, and
-gives every input the same ramp. SETTINGS is JSON: fields of OrtSettings, and `denormal_inputs`.
+WAY is native_loop, raw_binding or session.run for onnxruntime, litert_loop or litert_invoke for
+LiteRT. Writes every time as an 8-byte integer of nanoseconds to standard output and gives every
+input the same ramp, as the C program does. SETTINGS is JSON: fields of OrtSettings, and
+`denormal_inputs`.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
+import os
 import sys
 import tempfile
 import time
@@ -20,11 +24,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from assay.agent.native import NativeSession, OrtSettings, aligned_empty, prepare
+from assay.agent.native import (
+    LitertSettings,
+    NativeLoop,
+    NativeSession,
+    OrtSettings,
+    aligned_empty,
+    prepare,
+)
 from assay.core.model import Absent
 
 Longs = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+Call = Callable[[], object]
 
 #: A float32 denormal; the processor's slow path where it is not told to flush them.
 DENORMAL = 1e-40
@@ -50,13 +62,44 @@ def sample(shape: tuple[int, ...], denormal: bool) -> Floats:
 
 def native(model: Path, settings: OrtSettings, denormal: bool, warmup: int, queries: int) -> Longs:
     """The agent's loop."""
-    loop = prepare(Path(tempfile.gettempdir()) / "assay-native-bench")
-    session = loop if isinstance(loop, Absent) else loop.onnxruntime(model, settings)
-    if not isinstance(session, NativeSession):
+    return _native(lambda loop: loop.onnxruntime(model, settings), denormal, warmup, queries)
+
+
+def litert_loop(
+    model: Path, settings: OrtSettings, denormal: bool, warmup: int, queries: int
+) -> Longs:
+    """The agent's loop over LiteRT's compiled model."""
+    chosen = LitertSettings(settings.threads)
+    return _native(lambda loop: loop.litert(model, chosen), denormal, warmup, queries)
+
+
+def litert_invoke(
+    model: Path, settings: OrtSettings, denormal: bool, warmup: int, queries: int
+) -> Longs:
+    """The interpreter's C++ Invoke, below the public Python class; inputs set beforehand."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(model), num_threads=settings.threads)
+    interpreter.allocate_tensors()
+    for tensor in interpreter.get_input_details():
+        value = sample(tuple(tensor["shape"]), denormal).astype(tensor["dtype"])
+        interpreter.set_tensor(tensor["index"], value)
+    return _timed(interpreter._interpreter.Invoke, warmup, queries)
+
+
+def _native(
+    open_session: Callable[[NativeLoop], NativeSession | Absent],
+    denormal: bool,
+    warmup: int,
+    queries: int,
+) -> Longs:
+    loop = prepare(Path(tempfile.gettempdir()) / f"assay-native-bench-{os.getuid()}")
+    session = loop if isinstance(loop, Absent) else open_session(loop)
+    if isinstance(session, Absent):
         raise SystemExit(str(session))
     with session:
-        shapes = {spec.name: spec.dims for spec in session.input_specs}
-        session.bind([{name: sample(shape, denormal) for name, shape in shapes.items()}])
+        specs = session.input_specs
+        session.bind([{s.name: sample(s.dims, denormal).astype(s.dtype) for s in specs}])
         out_ns = np.zeros(max(warmup, queries), dtype=np.int64)
         session.run_block(warmup, None, out_ns)
         return out_ns[: session.run_block(queries, None, out_ns)]
@@ -75,7 +118,7 @@ def raw_binding(
             tensor.name, _ort_value(np.zeros(tuple(tensor.shape), dtype=np.float32))
         )
     run, bound = session._sess.run_with_iobinding, binding._iobinding
-    return _timed(lambda: (run, (bound, None)), warmup, queries)
+    return _timed(functools.partial(run, bound, None), warmup, queries)
 
 
 def session_run(
@@ -84,23 +127,21 @@ def session_run(
     """What everyone writes."""
     session = _python_session(model, settings)
     feed = {t.name: sample(tuple(t.shape), denormal) for t in session.get_inputs()}
-    return _timed(lambda: (session.run, (None, feed)), warmup, queries)
+    return _timed(functools.partial(session.run, None, feed), warmup, queries)
 
 
-def _timed(
-    call: Callable[[], tuple[Callable[..., Any], tuple[Any, ...]]], warmup: int, queries: int
-) -> Longs:
-    run, (first, second) = call()
+def _timed(run: Call, warmup: int, queries: int) -> Longs:
+    """``run`` takes no arguments: a ``functools.partial``, as the agent's runtimes have it."""
     clock = time.perf_counter_ns
     out_ns = [0] * queries
     gc.collect()
     gc.freeze()
     gc.disable()
     for _ in range(warmup):
-        run(first, second)
+        run()
     for query in range(queries):
         start = clock()
-        run(first, second)
+        run()
         out_ns[query] = clock() - start
     return np.array(out_ns, dtype=np.int64)
 
@@ -132,6 +173,8 @@ WAYS: dict[str, Callable[[Path, OrtSettings, bool, int, int], Longs]] = {
     "native_loop": native,
     "raw_binding": raw_binding,
     "session.run": session_run,
+    "litert_loop": litert_loop,
+    "litert_invoke": litert_invoke,
 }
 
 if __name__ == "__main__":

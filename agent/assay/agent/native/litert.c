@@ -1,16 +1,21 @@
 /* LiteRT's C API for compiled models, spoken without its headers.
  *
  * The library has no call that tells its version, so library.py admits only wheels whose releases
- * declare ABI 1.x (2.1.6 and later; before that LiteRtCreateModelFromFile took one argument less).
+ * declare ABI 1.x (2.1.6 and later; before that a model was opened with one argument less).
  * Structures are those the headers call ABI stable. Sources: litert/c/litert_{common,layout,
  * model,options,opaque_options,compiled_model,tensor_buffer}.h.
  */
 #include "native.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum {
     RANKED = 0,
@@ -59,7 +64,7 @@ typedef int (*run_model_t)(handle, size_t, size_t, handle *, size_t, handle *);
 struct functions {
     int (*create_environment)(int, const void *, handle *);
     void (*destroy_environment)(handle);
-    int (*create_model)(handle, const char *, handle *);
+    int (*create_model)(handle, const void *, size_t, handle *);
     void (*destroy_model)(handle);
     int (*create_options)(handle *);
     void (*destroy_options)(handle);
@@ -92,7 +97,7 @@ struct functions {
 static const char *const symbols[] = {
     "LiteRtCreateEnvironment",
     "LiteRtDestroyEnvironment",
-    "LiteRtCreateModelFromFile",
+    "LiteRtCreateModelFromBuffer",
     "LiteRtDestroyModel",
     "LiteRtCreateOptions",
     "LiteRtDestroyOptions",
@@ -135,6 +140,8 @@ struct litert_session {
     handle environment;
     handle model;
     handle signature;
+    void *file; /* the model, mapped */
+    size_t file_bytes;
 };
 
 static int run(struct assay_session *base, int64_t sample) {
@@ -338,6 +345,9 @@ static void close_session(struct assay_session *base) {
     if (self->environment != NULL) {
         self->call.destroy_environment(self->environment);
     }
+    if (self->file != NULL) {
+        munmap(self->file, self->file_bytes);
+    }
     free(self);
 }
 
@@ -373,6 +383,28 @@ static int compile(struct litert_session *self, handle options, int32_t threads,
     return 0;
 }
 
+static int map_file(struct litert_session *self, const char *model, char *message) {
+    struct stat stat;
+    const int file = open(model, O_RDONLY | O_CLOEXEC);
+    if (file < 0 || fstat(file, &stat) != 0) {
+        assay_fail(message, "%s", strerror(errno));
+        if (file >= 0) {
+            close(file);
+        }
+        return -1;
+    }
+    self->file_bytes = (size_t)stat.st_size;
+    void *mapped = mmap(NULL, self->file_bytes, PROT_READ, MAP_PRIVATE, file, 0);
+    const int reason = errno;
+    close(file);
+    if (mapped == MAP_FAILED) {
+        return assay_fail(message, "%s",
+                          self->file_bytes == 0 ? "the file is empty" : strerror(reason));
+    }
+    self->file = mapped;
+    return 0;
+}
+
 static int open_session(struct litert_session *self, const char *model, int32_t threads,
                         char *message) {
     /* Only the CPU: searching for the other accelerators loads libraries and takes memory. */
@@ -384,8 +416,13 @@ static int open_session(struct litert_session *self, const char *model, int32_t 
     size_t found = 0;
     TRY("LiteRtCreateEnvironment",
         self->call.create_environment(2, environment, &self->environment));
-    TRY("LiteRtCreateModelFromFile",
-        self->call.create_model(self->environment, model, &self->model));
+    /* Not ...FromFile, which maps the file too but does not check it, and crashes on a damaged
+     * one (seen on 2.3.0). */
+    if (map_file(self, model, message) != 0) {
+        return -1;
+    }
+    TRY("LiteRtCreateModelFromBuffer",
+        self->call.create_model(self->environment, self->file, self->file_bytes, &self->model));
     TRY("LiteRtGetNumModelSignatures", self->call.signatures(self->model, &found));
     if (found != 1) {
         return assay_fail(message, "the model has %zu signatures; the native loop runs models of one",

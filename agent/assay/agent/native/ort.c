@@ -16,7 +16,7 @@
 
 enum {
     ONNX_TENSOR = 1,
-    LOG_WARNING = 2, /* what the Python package uses */
+    LOG_ERROR = 3,
     SEQUENTIAL = 0,
     ARENA_ALLOCATOR = 1,
     DEFAULT_MEMORY = 0,
@@ -34,6 +34,7 @@ typedef void *status_t;
 #define DISABLE_MEMORY_PATTERN AT(17, status_t(*)(void *))
 #define ENABLE_ARENA AT(18, status_t(*)(void *))
 #define DISABLE_ARENA AT(19, status_t(*)(void *))
+#define SET_LOG_SEVERITY AT(22, status_t(*)(void *, int))
 #define SET_GRAPH_LEVEL AT(23, status_t(*)(void *, int))
 #define SET_INTRA_THREADS AT(24, status_t(*)(void *, int))
 #define SET_INTER_THREADS AT(25, status_t(*)(void *, int))
@@ -333,6 +334,7 @@ static void close_session(struct assay_session *base) {
 
 static int set_options(const void *const *api, void *options,
                        const struct assay_ort_settings *settings, char *message) {
+    TRY(SET_LOG_SEVERITY(options, LOG_ERROR));
     TRY(SET_EXECUTION_MODE(options, SEQUENTIAL));
     TRY(SET_GRAPH_LEVEL(options, settings->graph_level));
     TRY(SET_INTRA_THREADS(options, settings->threads));
@@ -430,7 +432,7 @@ ASSAY_PUBLIC int assay_ort_open(const char *library, const char *model,
     self->api = api;
     self->run_with_binding = RUN_WITH_BINDING;
     void *options = NULL;
-    int result = settle(api, CREATE_ENV(LOG_WARNING, "assay", &self->env), message);
+    int result = settle(api, CREATE_ENV(LOG_ERROR, "assay", &self->env), message);
     if (result == 0) {
         result = settle(api, CREATE_SESSION_OPTIONS(&options), message);
     }

@@ -18,9 +18,9 @@ from assay.agent.native.tensors import (
     Array,
     TensorSpec,
     aligned_empty,
+    batch_sizes,
     resolved,
     staged,
-    symbol_sizes,
 )
 from assay.core.errors import BadInputs, RuntimeRejected, UsageError
 
@@ -77,10 +77,10 @@ class NativeSession:
         start again after its end. An array that is contiguous and 64-byte aligned is used where it
         lies, so leave it alone while bound; others are copied. Outputs of one shape share memory.
 
-        Where a model leaves an output's shape open and its symbols do not settle it, onnxruntime
-        runs each sample once here, untimed, to learn it (``ran_to_bind``); LiteRT takes the first
-        sample's shapes for all. Raises BadInputs where a sample does not fit, RuntimeRejected where
-        the runtime says so.
+        Where a model leaves an output's shape open, other than a first dimension that an input
+        names too, onnxruntime runs each sample once here, untimed, to learn it (``ran_to_bind``).
+        LiteRT takes one shape for all samples. Raises BadInputs where a sample does not fit,
+        RuntimeRejected where the runtime says so.
         """
         if not samples:
             raise BadInputs("no sample to bind")
@@ -235,8 +235,8 @@ class NativeSession:
         return [self._resized_to[1]] * len(samples)
 
     def _shapes_for(self, sample: list[Array]) -> Shapes:
-        sizes = symbol_sizes(self.input_specs, sample)
-        shapes = [resolved(spec, sizes) for spec in self.output_specs]
+        batches = batch_sizes(self.input_specs, sample)
+        shapes = [resolved(spec, batches) for spec in self.output_specs]
         known = [shape for shape in shapes if shape is not None]
         if len(known) == len(shapes):
             return known

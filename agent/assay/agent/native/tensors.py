@@ -125,23 +125,22 @@ def staged(spec: TensorSpec, value: Array, *, resizable: bool = False) -> Array:
     return copy
 
 
-def resolved(spec: TensorSpec, sizes: Mapping[int, int]) -> tuple[int, ...] | None:
-    """The output's shape with the symbols of ``sizes`` filled in; None where one stays open."""
-    shape = tuple(sizes.get(size, size) if size < -1 else size for size in spec.dims)
+def resolved(spec: TensorSpec, batches: Mapping[int, int]) -> tuple[int, ...] | None:
+    """The output's shape with its first dimension filled in; None where one stays open.
+
+    Names further inside are not relied on: exporters repeat them where sizes differ.
+    """
+    shape = (*(batches.get(size, size) for size in spec.dims[:1]), *spec.dims[1:])
     return None if any(size < 0 for size in shape) else shape
 
 
-def symbol_sizes(specs: tuple[TensorSpec, ...], sample: list[Array]) -> dict[int, int]:
-    """What one sample's shapes say about the model's named dimensions."""
-    sizes: dict[int, int] = {}
+def batch_sizes(specs: tuple[TensorSpec, ...], sample: list[Array]) -> dict[int, int]:
+    """The inputs' named first dimensions and their sizes; without names that have two."""
+    seen: dict[int, set[int]] = {}
     for spec, value in zip(specs, sample, strict=True):
-        for symbol, size in zip(spec.dims, value.shape, strict=True):
-            if symbol < -1 and sizes.setdefault(symbol, size) != size:
-                raise BadInputs(
-                    f"input {spec.name}: a dimension the model names once is {size} here "
-                    f"and {sizes[symbol]} elsewhere"
-                )
-    return sizes
+        if spec.dims and spec.dims[0] < -1:
+            seen.setdefault(spec.dims[0], set()).add(value.shape[0])
+    return {symbol: min(sizes) for symbol, sizes in seen.items() if len(sizes) == 1}
 
 
 def _shown(shape: tuple[int | None, ...]) -> str:
