@@ -57,10 +57,17 @@ LABELS: dict[str, str] = {
     "version": "Version of Assay on the controller.",
     "origin": "`recipe` where Assay built it, `file` where it was given.",
     "dataset": "Dataset a variant was made for.",
+    "finding": "`confirmed`, `likely`, `equivalent` or `inconclusive`.",
+    "sweep": "Name of a sweep: those that run and the newest five, no more.",
+    "class": "Whose fault a failure is: `infra`, `model` or `device`.",
 }
+
+METRICS_CAPABILITY = "metrics="
+"""An agent's capability that starts like this says ``HOST:PORT`` of its own page."""
 
 _CELL = ("device_class", "device", "model", "variant", "runtime", "scenario")
 _DEVICE = ("device_class", "device")
+_SWEEP = ("sweep",)
 
 
 def _gauge(name: str, unit: str, labels: tuple[str, ...], text: str) -> Metric:
@@ -139,6 +146,54 @@ RESULT_METRICS: tuple[Metric, ...] = (
         "p50 over the p50 of the sweep's baseline on the same device and scenario.",
     ),
     _gauge(
+        "assay_comparison_finding",
+        "",
+        (*_CELL, "finding"),
+        "Constant 1; what the paired rounds say of the cell against the sweep's baseline.",
+    ),
+    _gauge(
+        "assay_comparison_ratio",
+        "ratio",
+        _CELL,
+        "Candidate over baseline, paired by round (Hodges-Lehmann).",
+    ),
+    _gauge(
+        "assay_comparison_low_ratio",
+        "ratio",
+        _CELL,
+        "Lower bound of the paired ratio at the decision's confidence.",
+    ),
+    _gauge(
+        "assay_comparison_high_ratio",
+        "ratio",
+        _CELL,
+        "Upper bound of the paired ratio at the decision's confidence.",
+    ),
+    _gauge(
+        "assay_run_temperature_celsius",
+        "celsius",
+        _CELL,
+        "Highest temperature of the board in the newest VALID run.",
+    ),
+    _gauge(
+        "assay_run_clock_hertz",
+        "hertz",
+        _CELL,
+        "Median clock of the measuring cores in the newest VALID run.",
+    ),
+    _gauge(
+        "assay_run_power_watts",
+        "watts",
+        (*_CELL, "tier", "scope", "state"),
+        "Mean power in the newest VALID run, `idle` before it and `active` in it.",
+    ),
+    _gauge(
+        "assay_cell_results",
+        "",
+        (*_CELL, "verdict"),
+        "Results of the cell's newest sweep by verdict.",
+    ),
+    _gauge(
         "assay_result_timestamp_seconds",
         "seconds",
         _CELL,
@@ -204,10 +259,88 @@ DEVICE_METRICS: tuple[Metric, ...] = (
     ),
     _gauge("assay_device_memory_bytes", "bytes", _DEVICE, "Memory of the device."),
     _gauge(
+        "assay_device_state",
+        "",
+        (*_DEVICE, "state"),
+        "1 for the state the device is in: online, silent, lost, quarantined or revoked.",
+    ),
+    _gauge(
+        "assay_device_expected_by_timestamp_seconds",
+        "seconds",
+        _DEVICE,
+        "Until then silence is no news: the last sign of life, or the end of the quiet window.",
+    ),
+    _gauge(
+        "assay_device_rounds",
+        "",
+        (*_DEVICE, "state"),
+        "Rounds of running sweeps on the device: queued or leased.",
+    ),
+    _gauge(
+        "assay_device_accepting",
+        "",
+        _DEVICE,
+        "1 where the device takes new rounds; 0 while it drains or its spool is near full.",
+    ),
+    _gauge(
+        "assay_device_measuring",
+        "",
+        _DEVICE,
+        "1 while an attempt is being settled, warmed up or measured.",
+    ),
+    _gauge(
+        "assay_device_temperature_celsius",
+        "celsius",
+        _DEVICE,
+        "Temperature of the processor as of the newest Sync.",
+    ),
+    _gauge(
+        "assay_device_memory_available_bytes",
+        "bytes",
+        _DEVICE,
+        "Memory a new process could get, as of the newest Sync.",
+    ),
+    _gauge(
+        "assay_device_disk_free_bytes",
+        "bytes",
+        _DEVICE,
+        "Free room of the agent's disk, as of the newest Sync.",
+    ),
+    _gauge(
+        "assay_device_spool_entries", "", _DEVICE, "Results measured and not yet acknowledged."
+    ),
+    _gauge("assay_device_spool_bytes", "bytes", _DEVICE, "Size of the spool's file."),
+    _gauge(
+        "assay_device_throttled",
+        "",
+        _DEVICE,
+        "1 while the board reports that it holds itself back (under-voltage, heat).",
+    ),
+    _gauge(
         "assay_sampler_success",
         "",
         (*_DEVICE, "sampler"),
         "1 where the sensor works on the device, 0 where it does not: never a gap.",
+    ),
+)
+
+SWEEP_METRICS: tuple[Metric, ...] = (
+    _gauge("assay_sweep_running", "", _SWEEP, "1 while the sweep runs."),
+    _gauge("assay_sweep_runs", "", (*_SWEEP, "state"), "Runs of the sweep: done or waiting."),
+    _gauge("assay_sweep_left_seconds", "seconds", _SWEEP, "Time left, from the pace so far."),
+    _gauge("assay_sweep_results", "", (*_SWEEP, "verdict"), "The sweep's results by verdict."),
+    _gauge("assay_sweep_failures", "", (*_SWEEP, "class"), "Failed runs of the sweep by class."),
+    _gauge(
+        "assay_sweep_start_timestamp_seconds",
+        "seconds",
+        _SWEEP,
+        "When the sweep was submitted, as Unix time.",
+    ),
+    _gauge(
+        "assay_sweep_progress_timestamp_seconds",
+        "seconds",
+        _SWEEP,
+        "When the sweep's newest result was recorded (else when it was submitted), as Unix time.",
     ),
 )
 
@@ -260,6 +393,7 @@ CONTROLLER_METRICS: tuple[Metric, ...] = (
     *RESULT_METRICS,
     *COUNT_METRICS,
     *DEVICE_METRICS,
+    *SWEEP_METRICS,
     *PLANE_METRICS,
 )
 CATALOGUE: tuple[Metric, ...] = (*CONTROLLER_METRICS, *AGENT_METRICS)

@@ -7,7 +7,14 @@ stand in the names: ``_ns`` nanoseconds, ``_bytes``, ``_hz``, ``_c`` degrees Cel
 :class:`Absent` instead.
 """
 
-from assay.core.model.artifact import MEDIA_NPZ, MEDIA_ONNX, MEDIA_TFLITE, ArtifactRef
+from assay.core.model.artifact import (
+    MEDIA_NCNN,
+    MEDIA_NPZ,
+    MEDIA_ONNX,
+    MEDIA_TFLITE,
+    MEDIA_TORCH,
+    ArtifactRef,
+)
 from assay.core.model.device import (
     Absent,
     CpuCluster,
@@ -50,9 +57,11 @@ from assay.core.model.result import (
 from assay.core.model.worker import WorkerOrder, WorkerReport
 
 __all__ = [
+    "MEDIA_NCNN",
     "MEDIA_NPZ",
     "MEDIA_ONNX",
     "MEDIA_TFLITE",
+    "MEDIA_TORCH",
     "PROFILES",
     "Absent",
     "ArtifactRef",

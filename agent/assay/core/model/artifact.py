@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 MEDIA_ONNX = "model/onnx"
 MEDIA_TFLITE = "model/tflite"
+MEDIA_NCNN = "model/ncnn"
+MEDIA_TORCH = "model/torch"
 MEDIA_NPZ = "application/x-npz"
 
 

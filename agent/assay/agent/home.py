@@ -1,0 +1,124 @@
+"""Where an agent keeps what it knows: one directory, one agent at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay.core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHome:
+    """Paths below one root; ``ASSAY_AGENT_HOME`` or ``~/.local/share/assay-agent`` by default."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> AgentHome:
+        """The home of this user's agent."""
+        given = os.environ.get("ASSAY_AGENT_HOME")
+        return cls(Path(given) if given else Path.home() / ".local/share/assay-agent")
+
+    def create(self) -> AgentHome:
+        """Makes the directories, readable by their owner alone."""
+        for directory in (self.root, self.rounds, self.work, self.artifacts):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self
+
+    @property
+    def key(self) -> Path:
+        """The private key, made here; it never leaves the device. Mode 0600."""
+        return self.root / "key.pem"
+
+    @property
+    def identity(self) -> Path:
+        """Certificate, CA bundle, name and addresses: one file, so that it changes at once."""
+        return self.root / "identity.json"
+
+    @property
+    def spool(self) -> Path:
+        """Results that wait for their acknowledgement."""
+        return self.root / "spool.log"
+
+    @property
+    def rejected(self) -> Path:
+        """Results the controller would not take, kept for people."""
+        return self.root / "rejected"
+
+    @property
+    def rounds(self) -> Path:
+        """What was leased to this device and how far each round is."""
+        return self.root / "rounds"
+
+    @property
+    def draining(self) -> Path:
+        """There while the agent takes no new rounds; see :mod:`assay.agent.drain`."""
+        return self.root / "draining"
+
+    @property
+    def artifacts(self) -> Path:
+        """The content store: models, inputs, golden outputs."""
+        return self.root / "artifacts"
+
+    @property
+    def traces(self) -> Path:
+        """The content store of traces not yet handed over."""
+        return self.root / "traces"
+
+    @property
+    def work(self) -> Path:
+        """Scratch of the run going on; emptied at start."""
+        return self.root / "work"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the home for this process; :class:`UsageError` where another agent has it.
+
+        The kernel drops the lock with the process, so a kill -9 leaves none behind.
+        """
+        self.create()
+        path = self.root / "lock"
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UsageError(
+                    f"another agent (pid {file.read().strip() or 'unknown'}) uses {self.root}: "
+                    "stop it, or give this one a home of its own with --home"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replaces ``path`` by ``data``, whole or not at all, flushed to disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
+
+
+def fsync_directory(directory: Path) -> None:
+    """Makes the names in ``directory`` durable."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,271 @@
+"""The agent as one process: its parts, its threads, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from assay.agent.affinity import CpuChooser, pin_threads
+from assay.agent.cache import ArtifactCache
+from assay.agent.clock import Clock
+from assay.agent.config import AgentConfig
+from assay.agent.drain import Drain
+from assay.agent.ending import Ending
+from assay.agent.exporter import Exporter, Sources, page_capability
+from assay.agent.facts import FactsSource
+from assay.agent.fetch import Fetcher
+from assay.agent.health import HealthReader
+from assay.agent.identity import Identity
+from assay.agent.jobs import RoundExecutor
+from assay.agent.link import Link
+from assay.agent.measure import Measured, measure
+from assay.agent.observe import RunPaths
+from assay.agent.outcome import refused_results
+from assay.agent.platform import require_supported
+from assay.agent.pulse import Pulse, longest_wait_s
+from assay.agent.quiet import QuietWindow
+from assay.agent.report import Reporter
+from assay.agent.rounds import RoundBook, seq_of
+from assay.agent.session import Session
+from assay.agent.spool import Key, Spool
+from assay.core import log
+from assay.core.cas import ContentStore
+from assay.core.channel import dial
+from assay.core.errors import EXIT_INTERRUPTED, EXIT_OK, AssayError
+from assay.core.model import DeviceFacts, RunSpec
+from assay.core.systemd import Notifier
+from assay.v1 import job_pb2
+
+_LOG = log.get(__name__)
+_JOIN_S = 15.0
+
+
+def serve(config: AgentConfig, *, once: bool = False) -> int:
+    """Syncs, measures and reports until SIGTERM or SIGINT; returns the exit code.
+
+    ``once``: until there is nothing left to do. Ends with nothing left running and nothing lost:
+    what was going on is run again after the next start. Raises what cannot be mended by waiting
+    (a certificate that is refused, no common protocol version).
+    """
+    require_supported()
+    notifier = Notifier.from_environment()
+    with config.paths.lock():
+        identity = Identity.load(config.paths)
+        chooser = CpuChooser(config)
+        source = FactsSource.probe(config.sysroot, config.labels)
+        # Before any other thread is there: all of them inherit it.
+        pin_threads(chooser.plan(source.current().cpu, 1).housekeeping_cpus)
+        with Agent(config, identity, chooser, source, notifier) as agent:
+            return agent.run(once=once)
+
+
+class Agent:
+    """Everything an enrolled agent is made of; a context manager that closes it."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        identity: Identity,
+        chooser: CpuChooser,
+        source: FactsSource,
+        notifier: Notifier,
+    ) -> None:
+        home = config.paths
+        credentials = identity.credentials(home)
+        self._config = config
+        self._identity = identity
+        self._chooser = chooser
+        self._source = source
+        self._stop = threading.Event()
+        self._clock = Clock()
+        self._quiet = QuietWindow()
+        self._spool = Spool(home.spool, config.spool_quota_bytes)
+        spooled = [entry.key for entry in self._spool.entries]
+        self._book = RoundBook(home.rounds, source.current().boot_id, spooled)
+        self._link = Link(
+            lambda: dial(identity.fleet_address, credentials),
+            lambda: dial(identity.blobs_address, credentials),
+            self._quiet,
+        )
+        self._pulse = Pulse(notifier, self._book, identity.fleet_address)
+        health = HealthReader(config.sysroot, config.home, self._spool)
+        self._session = Session(
+            link=self._link,
+            book=self._book,
+            spool=self._spool,
+            quiet=self._quiet,
+            identity=identity,
+            facts=lambda: self._with_page(source.current()),
+            health=health.read,
+            refuse=self._refuse,
+            draining=lambda: Drain(home).marked,
+            on_back=lambda: self._reporter.wake(),
+            pulse=self._pulse.beat,
+            wait_s=longest_wait_s(notifier.watchdog_s),
+            clock=self._clock,
+        )
+        traces = ContentStore(home.traces)
+        self._reporter = Reporter(
+            link=self._link,
+            spool=self._spool,
+            traces=traces,
+            book=self._book,
+            quiet=self._quiet,
+            rejected=home.rejected,
+            on_recorded=self._on_recorded,
+        )
+        self._exporter: Exporter | None = None
+        self._page = ""
+        if config.metrics_port is not None:
+            sources = Sources(identity.name, health.read, self._book, self._quiet)
+            self._exporter = Exporter(config.metrics_host, config.metrics_port, sources)
+            self._page = page_capability(
+                config.metrics_host, self._exporter.port, identity.fleet_address
+            )
+        self._executor = self._make_executor(traces)
+
+    def _with_page(self, facts: DeviceFacts) -> DeviceFacts:
+        """The facts, with where this agent's own page is if it has one."""
+        if not self._page:
+            return facts
+        return replace(facts, capabilities=(*facts.capabilities, self._page))
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._exporter is not None:
+            self._exporter.close()
+        self._link.close()
+        self._spool.close()
+
+    def run(self, *, once: bool = False) -> int:
+        """Runs its threads to their end; returns the exit code."""
+        with _ending() as ending:
+            self._pulse.start()
+            threads = [
+                _start("executor", ending, lambda: self._executor.run(self._stop)),
+                _start("reporter", ending, lambda: self._reporter.run(self._stop)),
+                _start("session", ending, lambda: self._session.run(self._stop, once=once)),
+            ]
+            if self._exporter is not None:
+                _LOG.info(
+                    "metrics served", host=self._config.metrics_host, port=self._exporter.port
+                )
+            _LOG.info("agent started", device=self._identity.name, home=str(self._config.home))
+            ending.wait()
+            self._pulse.end()
+            self._end(threads)
+            _LOG.info("agent ended", device=self._identity.name)
+            return _exit_code(ending)
+
+    def _end(self, threads: list[threading.Thread]) -> None:
+        self._stop.set()
+        self._book.cancel_all("the agent is ending")
+        self._quiet.stop()
+        self._session.wake()
+        self._reporter.wake()
+        self._book.wake()
+        for thread in threads:
+            thread.join(_JOIN_S)
+            if thread.is_alive():
+                _LOG.error("thread did not end", thread=thread.name, after_s=_JOIN_S)
+
+    def _make_executor(self, traces: ContentStore) -> RoundExecutor:
+        config = self._config
+        artifacts = ContentStore(config.paths.artifacts)
+        cache = ArtifactCache(artifacts, config.cache_quota_bytes, config.spool_quota_bytes)
+        return RoundExecutor(
+            book=self._book,
+            spool=self._spool,
+            fetcher=Fetcher(cache, self._link.read),
+            traces=traces,
+            quiet=self._quiet,
+            measure=self._measure,
+            facts=self._source.refresh,
+            device_name=self._identity.name,
+            work_dir=config.paths.work / "run",
+            announce=self._session.announce,
+            drain=self._reporter.drain,
+            on_released=self._session.wake,
+            scrapes=lambda: self._exporter.scrapes if self._exporter is not None else 0,
+            clock=self._clock,
+        )
+
+    def _measure(
+        self,
+        run: RunSpec,
+        files: RunPaths,
+        device: DeviceFacts,
+        directory: Path,
+        on_state: Callable[[str], None],
+        cancel: threading.Event,
+    ) -> Measured:
+        plan = self._chooser.plan(device.cpu, run.runtime.threads)
+        pin_threads(plan.housekeeping_cpus)
+        return measure(
+            run,
+            files,
+            device,
+            self._identity.name,
+            plan,
+            self._config.sysroot,
+            directory,
+            on_state,
+            cancel,
+            sampler_hz=self._config.sampler_hz,
+            start_limit_c=self._config.start_temperature_c,
+        )
+
+    def _refuse(self, message: job_pb2.Round, why: str) -> None:
+        seq = seq_of(message.fence, 0)
+        device = self._source.current()
+        unix_ns = self._clock.unix_ns()
+        for result in refused_results(message, seq, why, device, self._identity.name, unix_ns):
+            body = result.SerializeToString(deterministic=True)
+            self._spool.append(Key(result.attempt_id, seq), body)
+        self._reporter.wake()
+
+    def _on_recorded(self) -> None:
+        # A round that is over makes room for the next one.
+        if any(held.recorded for held in self._book.held):
+            self._session.wake()
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[Ending]:
+    ending = Ending()
+    ending.catch_signals()
+    try:
+        yield ending
+    finally:
+        ending.close()
+
+
+def _start(name: str, ending: Ending, work: Callable[[], None]) -> threading.Thread:
+    """A thread whose end is the agent's end."""
+
+    def body() -> None:
+        try:
+            work()
+            ending.done = True
+        except AssayError as error:
+            ending.error = ending.error or error
+        finally:
+            ending.ring()
+
+    thread = threading.Thread(target=body, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _exit_code(ending: Ending) -> int:
+    if ending.error is not None:
+        raise ending.error
+    if ending.signal is None and not ending.done:
+        raise AssayError("a thread of the agent ended by a mistake of ours; its traceback is above")
+    return EXIT_INTERRUPTED if ending.signal == signal.SIGINT else EXIT_OK
