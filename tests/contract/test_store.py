@@ -180,6 +180,14 @@ class TestDevices:
         store.update_device(changed)
         assert store.device("bench") == changed
 
+    def test_an_update_does_not_take_back_a_newer_sign_of_life(self, store: Store) -> None:
+        store.add_device(device())
+        read = store.device("bench")
+        store.seen("id-bench", facts(), 50)
+        store.update_device(replace(read, labels={"room": "lab"}))
+        found = store.device("bench")
+        assert (found.labels, found.facts, found.last_seen_ns) == ({"room": "lab"}, facts(), 50)
+
     def test_a_rename_to_a_taken_name_is_refused(self, store: Store) -> None:
         store.add_device(device())
         store.add_device(device("second"))
@@ -563,6 +571,11 @@ class TestResults:
         fleet.record("id-bench", [reported(result(granted, 1))], 60)
         assert state_of(fleet, "r0") is RoundState.DONE
         assert lease(fleet).round_id == "r1"
+
+    def test_a_result_proves_that_its_grant_was_accepted(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        fleet.record("id-bench", [reported(result(granted, 0))], 50)
+        assert fleet.leases("id-bench")[0].accepted
 
     def test_a_late_result_of_a_round_granted_anew_is_superseded(self, fleet: Store) -> None:
         old = lease(fleet)

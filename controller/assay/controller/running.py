@@ -13,12 +13,13 @@ from pathlib import Path
 from assay.controller.home import Home
 from assay.core.errors import AlreadyExists
 
-PORTS = ("enrol_port", "fleet_port", "blobs_port", "metrics_port")
+PORTS = ("enrol_port", "fleet_port", "blobs_port", "metrics_port", "live_port")
 
 
 @dataclass(frozen=True, slots=True)
 class ServingController:
-    """A controller at work: ``host`` and the ports it listens on (``metrics_port`` 0: none)."""
+    """A controller at work: ``host`` and the ports it listens on (0: no ``/metrics``, no live
+    page)."""
 
     pid: int
     host: str
@@ -28,6 +29,8 @@ class ServingController:
     metrics_port: int
     started_ns: int
     version: str
+    live_port: int = 0
+    live_secure: bool = False
 
     @property
     def enrolment_address(self) -> str:
@@ -48,6 +51,12 @@ class ServingController:
     def metrics_address(self) -> str:
         """Where Prometheus scrapes ``/metrics``; empty where there is none."""
         return self._address(self.metrics_port) if self.metrics_port else ""
+
+    @property
+    def live_url(self) -> str:
+        """Where a browser finds the live page; empty where there is none."""
+        scheme = "https" if self.live_secure else "http"
+        return f"{scheme}://{self._address(self.live_port)}/" if self.live_port else ""
 
     def _address(self, port: int) -> str:
         # Whoever listens everywhere is reached on loopback from here.

@@ -19,20 +19,18 @@ from assay.controller.running import (
     ServingController,
     announce,
     last_ports,
-    running_controller,
     sole_controller,
     withdraw,
 )
 from assay.controller.server.process import ControlServers, Listening
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
+from assay.controller.vitals import VitalsBoard
 from assay.core import log
 from assay.core.version import __version__
 
 _log = log.get(__name__)
 
-
-__all__ = ["ServeOptions", "ServingController", "running_controller", "serve"]
 
 _ANY = ("0.0.0.0", "::", "")
 _PORTS = {
@@ -40,6 +38,7 @@ _PORTS = {
     "fleet_port": ("--fleet-port", 7401),
     "blobs_port": ("--blobs-port", 7402),
     "metrics_port": ("--metrics-port", 9464),
+    "live_port": ("--live-port", 9465),
 }
 
 
@@ -59,6 +58,9 @@ class ServeOptions:
     blobs_port: int | None = None
     metrics_port: int | None = None
     metrics: bool = True
+    live_port: int | None = None
+    live: bool = True
+    live_tls: bool = False
     advertised_host: str = ""
     names: tuple[str, ...] = ()
     log_level: str = "info"
@@ -83,6 +85,11 @@ def serve(
             store.close()
 
 
+def advertised_host(options: ServeOptions) -> str:
+    """The host devices are told to call; empty (the one they dialled) where we cannot know it."""
+    return options.advertised_host or ("" if options.host in _ANY else options.host)
+
+
 async def _serve(
     home: Home, options: ServeOptions, store: Store, ready: Callable[[ServingController], None]
 ) -> None:
@@ -104,12 +111,19 @@ async def _serve(
                 ports["enrol_port"],
                 ports["fleet_port"],
                 blobs.port,
-                options.advertised_host or ("" if options.host in _ANY else options.host),
+                advertised_host(options),
             ),
         )
         metrics_port = 0
         if options.metrics:
-            metrics_port = await _start_metrics(home, options.host, ports["metrics_port"], parts)
+            metrics_port = await _start_metrics(
+                home, options.host, ports["metrics_port"], parts, control.vitals
+            )
+        live_port, live_secure = 0, False
+        if options.live:
+            live_port, live_secure = await _start_live(
+                home, options, ports["live_port"], parts, control.vitals
+            )
         serving = ServingController(
             pid=os.getpid(),
             host=options.host,
@@ -117,6 +131,8 @@ async def _serve(
             fleet_port=listening.fleet_port,
             blobs_port=blobs.port,
             metrics_port=metrics_port,
+            live_port=live_port,
+            live_secure=live_secure,
             started_ns=time.time_ns(),
             version=__version__,
         )
@@ -139,7 +155,7 @@ def _choose_ports(home: Home, options: ServeOptions) -> dict[str, int]:
     last = last_ports(home)
     chosen: dict[str, int] = {}
     for name, (option, usual) in _PORTS.items():
-        if name == "metrics_port" and not options.metrics:
+        if not {"metrics_port": options.metrics, "live_port": options.live}.get(name, True):
             continue
         given: int | None = getattr(options, name)
         if given is not None:
@@ -155,12 +171,30 @@ def _choose_ports(home: Home, options: ServeOptions) -> dict[str, int]:
     return chosen
 
 
-async def _start_metrics(home: Home, host: str, port: int, parts: contextlib.AsyncExitStack) -> int:
+async def _start_metrics(
+    home: Home, host: str, port: int, parts: contextlib.AsyncExitStack, vitals: VitalsBoard
+) -> int:
     from assay.controller.exporter import start_exporter
 
-    exporter = await asyncio.to_thread(start_exporter, home, host, port)
+    exporter = await asyncio.to_thread(start_exporter, home, host, port, vitals=vitals.all)
     parts.push_async_callback(asyncio.to_thread, exporter.close)
     return exporter.port
+
+
+async def _start_live(
+    home: Home,
+    options: ServeOptions,
+    port: int,
+    parts: contextlib.AsyncExitStack,
+    vitals: VitalsBoard,
+) -> tuple[int, bool]:
+    from assay.controller.live.server import start_live
+
+    live = await asyncio.to_thread(
+        start_live, home, options.host, port, vitals=vitals.all, tls=options.live_tls
+    )
+    parts.push_async_callback(asyncio.to_thread, live.close)
+    return live.port, live.secure
 
 
 def _addresses(serving: ServingController) -> dict[str, str]:
@@ -169,6 +203,7 @@ def _addresses(serving: ServingController) -> dict[str, str]:
         "fleet": serving.fleet_address,
         "blobs": serving.blobs_address,
         "metrics": serving.metrics_address,
+        "live": serving.live_url,
     }
 
 

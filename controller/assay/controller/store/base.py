@@ -50,7 +50,8 @@ class Store(Protocol):
     def devices(self) -> list[DeviceRecord]: ...
     def device(self, name_or_id: str) -> DeviceRecord: ...
     def update_device(self, device: DeviceRecord) -> None:
-        """Replaces the record of the same ``device_id``."""
+        """Replaces the record of the same ``device_id``; facts and last-seen only where no newer
+        sign of life has come in since the record was read."""
         ...
 
     def enrol_device(self, secret_sha256: str, device: DeviceRecord, now_ns: int) -> DeviceRecord:

@@ -9,9 +9,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from assay.core.errors import AlreadyExists, AssayError, DiskFull, Unreachable
+from assay.core.errors import (
+    AlreadyExists,
+    AssayError,
+    DiskFull,
+    PermissionDenied,
+    Unreachable,
+)
 
 _BUSY_TIMEOUT_MS = 15_000
 _WRITES = "assay_writes"
@@ -78,6 +84,11 @@ def _meaning(error: DatabaseError) -> AssayError:
     text = str(error.orig)
     if "disk is full" in text or "disk I/O error" in text:
         return DiskFull(f"the store cannot write: {text}; free some space beside it")
-    if isinstance(error, OperationalError) and ("locked" in text or "unable to open" in text):
+    if "locked" in text:
         return Unreachable(f"the store does not answer: {text}; is another program holding it?")
+    if "unable to open" in text or "readonly" in text:
+        return PermissionDenied(
+            f"the store cannot be opened or written: {text}; check that its directory is there and "
+            "belongs to you"
+        )
     return AssayError(f"the store failed: {text}; `assay doctor` checks it")

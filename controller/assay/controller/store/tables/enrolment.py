@@ -98,15 +98,16 @@ def device(tx: Connection, name_or_id: str) -> DeviceRecord:
 
 
 def update_device(tx: Connection, record: DeviceRecord) -> None:
-    """Replaces the record of the same id."""
+    """Replaces the record of the same id, but for a sign of life that came in meanwhile."""
     _refuse_taken_name(tx, record.name, record.device_id)
-    found = tx.execute(
-        update(devices)
-        .where(devices.c.device_id == record.device_id)
-        .values(**_device_values(record))
-    )
-    if found.rowcount == 0:
+    same = devices.c.device_id == record.device_id
+    row = tx.execute(select(devices.c.last_seen_ns).where(same).with_for_update()).first()
+    if row is None:
         raise NotFound(f"no device {record.device_id!r}")
+    values = _device_values(record)
+    if (row.last_seen_ns or 0) > (record.last_seen_ns or 0):
+        del values["facts"], values["last_seen_ns"]
+    tx.execute(update(devices).where(same).values(**values))
 
 
 def seen(tx: Connection, signs: Sequence[tuple[str, DeviceFacts | None, int]]) -> None:

@@ -96,6 +96,7 @@ def record_all(
         tx.execute(insert(results), batch.new_results)
     if batch.new_conflicts:
         tx.execute(insert(conflicts), batch.new_conflicts)
+    _note_acceptance(tx, batch.rounds)
     _close_whole(tx, batch.rounds)
     return outcomes
 
@@ -175,6 +176,16 @@ def _values(
         "recorded_ns": batch.now_ns,
         "body": body,
     }
+
+
+def _note_acceptance(tx: Connection, round_ids: Iterable[str]) -> None:
+    """A result proves that the grant arrived, whatever the device's Syncs have said so far: should
+    it lose its disk now, the round must come back under a new fence, not under these keys."""
+    tx.execute(
+        update(rounds)
+        .where(rounds.c.round_id.in_(sorted(round_ids)), rounds.c.accepted.is_(False))
+        .values(accepted=True)
+    )
 
 
 def _close_whole(tx: Connection, round_ids: Iterable[str]) -> None:

@@ -1,0 +1,81 @@
+"""The blob process: ``python -m assay.controller.blobs.process LEVEL text|json HOME HOST PORT``.
+
+Started by :mod:`assay.controller.serve`. Prints its port on stdout once it listens (or an error's
+code and message), and ends when stdin does, so that it never outlives its controller, not even one
+that was killed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+
+from assay.controller.blobs.directory import DirectoryBlobs
+from assay.controller.blobs.service import BlobsGuard, BlobsServicer
+from assay.controller.home import Home
+from assay.controller.listening import listen, server_credentials
+from assay.controller.pki import Authority
+from assay.controller.store import open_store
+from assay.core import log
+from assay.core.channel import SERVER_OPTIONS
+from assay.core.errors import AssayError
+from assay.v1 import blobs_pb2_grpc
+
+# A device that stalls holds one thread and nothing else.
+_THREADS = 64
+_GRACE_S = 0.5
+
+_log = log.get(__name__)
+
+
+def main(home: Home, host: str, port: int) -> None:
+    """Serves until stdin ends or SIGTERM arrives."""
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    store = open_store(home)
+    blobs = DirectoryBlobs(home.artifacts)
+    blobs.sweep_incoming()
+    server = grpc.server(
+        ThreadPoolExecutor(_THREADS, thread_name_prefix="blobs"),
+        interceptors=[BlobsGuard()],
+        options=SERVER_OPTIONS,
+    )
+    blobs_pb2_grpc.add_BlobsServicer_to_server(BlobsServicer(store, blobs, time.time_ns), server)
+    identity = Authority(home.pki, dt.datetime.now(dt.UTC)).current_server_identity()
+    try:
+        bound = listen(
+            server,
+            host,
+            port,
+            server_credentials(identity, ask_client=True),
+            option="--blobs-port",
+        )
+    except AssayError as error:
+        print(f"{error.code} {error}", flush=True)
+        return
+    server.start()
+    print(bound, flush=True)
+    threading.Thread(target=_watch_stdin, args=(ended,), daemon=True).start()
+    ended.wait()
+    server.stop(_GRACE_S).wait()
+    store.close()
+
+
+def _watch_stdin(ended: threading.Event) -> None:
+    # Nothing is ever sent: reading returns when the other end is closed, by whatever way.
+    os.read(sys.stdin.fileno(), 1)
+    ended.set()
+
+
+if __name__ == "__main__":
+    level, style, root, host_, port_ = sys.argv[1:]
+    log.configure(level, json_lines=style == "json")
+    main(Home(Path(root)), host_, int(port_))

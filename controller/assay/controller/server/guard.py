@@ -1,0 +1,51 @@
+"""The one place where errors become gRPC statuses on the asynchronous servers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from assay.core import log
+from assay.core.channel import status_of
+from assay.core.errors import AssayError
+
+_log = log.get(__name__)
+
+Behaviour = Callable[[Any, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Any]]
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Turns an :class:`AssayError` of a unary handler into its status; anything else is a bug of
+    ours, logged with its traceback and told to the peer without detail."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wraps the handler of one call."""
+        handler: Any = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        return grpc.unary_unary_rpc_method_handler(
+            _guarded(handler.unary_unary, str(handler_call_details.method)),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+def _guarded(behaviour: Behaviour, method: str) -> Behaviour:
+    async def call(request: Any, context: Any) -> Any:
+        try:
+            return await behaviour(request, context)
+        except AssayError as raised:
+            error = raised
+            _log.info("call refused", method=method, code=error.code, reason=str(error))
+        except Exception:
+            _log.exception("call failed", method=method)
+            error = AssayError("the controller failed to answer this call; its log says why")
+        await context.abort(*status_of(error))
+
+    return call

@@ -1,0 +1,162 @@
+"""The control process's servers and its clockwork, from start to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from assay.controller import scheduler
+from assay.controller.enrol import Enroller
+from assay.controller.listening import listen, server_credentials
+from assay.controller.pki import Authority, ServerIdentity
+from assay.controller.server.desk import Desk
+from assay.controller.server.enrolment import EnrolmentServicer
+from assay.controller.server.fleet import FleetServicer
+from assay.controller.server.guard import Guard
+from assay.controller.server.presence import Presence
+from assay.controller.server.recorder import Recorder
+from assay.controller.server.waiting import WaitingRoom
+from assay.controller.store.base import Store
+from assay.controller.vitals import VitalsBoard
+from assay.core import log
+from assay.core.channel import SERVER_OPTIONS, join_address
+from assay.core.errors import AssayError
+from assay.v1 import enrolment_pb2_grpc, fleet_pb2_grpc
+
+_STORE_THREADS = 4
+# Of their own: strangers who knock must not keep the fleet waiting.
+_ENROLMENT_THREADS = 2
+_TICK_S = 1.0
+_GRACE_S = 1.0
+
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the servers listen, and the host devices are told (empty: the one they dialled)."""
+
+    host: str
+    enrol_port: int
+    fleet_port: int
+    blobs_port: int
+    advertised_host: str
+
+
+class ControlServers:
+    """Enrolment and Fleet in this process's event loop.
+
+    ``start`` binds and serves, ``stop`` ends every waiting call, commits what was reported and
+    writes down who was seen.
+    """
+
+    def __init__(self, store: Store, authority: Authority, now_ns: Callable[[], int]) -> None:
+        self._store = store
+        self._authority = authority
+        self._now_ns = now_ns
+        self._started_ns = now_ns()
+        self._threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="store")
+        self._door = ThreadPoolExecutor(_ENROLMENT_THREADS, thread_name_prefix="enrolment")
+        self._presence = Presence(store)
+        self._recorder = Recorder(store, now_ns)
+        self._room = WaitingRoom(lambda: self._blocking(store.wishes))
+        self._servers: list[grpc.aio.Server] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, identity: ServerIdentity, wanted: Listening) -> Listening:
+        """Serves; returns ``wanted`` with the ports that were chosen."""
+        fleet = grpc.aio.server(interceptors=[Guard()], options=SERVER_OPTIONS)
+        desk = Desk(self._store, self._presence, self._now_ns)
+        enroller = Enroller(self._store, self._authority, self._now_ns)
+        fleet_pb2_grpc.add_FleetServicer_to_server(
+            FleetServicer(
+                desk, enroller, self._room, self._recorder, self._threads, random.Random()
+            ),
+            fleet,
+        )
+        mutual = server_credentials(identity, ask_client=True)
+        fleet_port = listen(fleet, wanted.host, wanted.fleet_port, mutual, option="--fleet-port")
+
+        enrolment = grpc.aio.server(interceptors=[Guard()], options=SERVER_OPTIONS)
+        enrolment_pb2_grpc.add_EnrolmentServicer_to_server(
+            EnrolmentServicer(
+                enroller,
+                self._door,
+                fleet_address=join_address(wanted.advertised_host, fleet_port),
+                blobs_address=join_address(wanted.advertised_host, wanted.blobs_port),
+            ),
+            enrolment,
+        )
+        open_ = server_credentials(identity, ask_client=False)
+        enrol_port = listen(enrolment, wanted.host, wanted.enrol_port, open_, option="--enrol-port")
+
+        self._servers = [fleet, enrolment]
+        for server in self._servers:
+            await server.start()
+        self._tasks = [
+            asyncio.create_task(self._keep_running("wishes", self._room.run)),
+            asyncio.create_task(self._keep_running("clockwork", self._tick)),
+        ]
+        return Listening(
+            wanted.host, enrol_port, fleet_port, wanted.blobs_port, wanted.advertised_host
+        )
+
+    @property
+    def vitals(self) -> VitalsBoard:
+        """How devices fare right now."""
+        return self._presence.vitals
+
+    async def watch(self) -> None:
+        """Returns never; raises where the background work ends by a mistake of ours."""
+        await asyncio.gather(*self._tasks)
+
+    async def stop(self) -> None:
+        """Ends cleanly within a second or two."""
+        self._room.close()
+        await asyncio.gather(*(server.stop(_GRACE_S) for server in self._servers))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._recorder.close)
+        with contextlib.suppress(AssayError):
+            await self._blocking(lambda: self._presence.flush(self._now_ns(), everything=True))
+        self._threads.shutdown()
+        self._door.shutdown()
+
+    async def _blocking(self, action: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, action)
+
+    async def _keep_running(
+        self, name: str, action: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """A task that a store which does not answer for a while must not end."""
+        while True:
+            try:
+                await action()
+            except AssayError as error:
+                _log.error("background work failed", task=name, reason=str(error))
+            await asyncio.sleep(_TICK_S)
+
+    async def _tick(self) -> None:
+        """Once a second: signs of life are written down, leases that ran out are taken back."""
+        await self._blocking(self._write_and_expire)
+
+    def _write_and_expire(self) -> None:
+        now_ns = self._now_ns()
+        self._presence.flush(now_ns)
+        silences_ns = self._presence.silences_ns(now_ns)
+        if not scheduler.may_expire(
+            started_ns=self._started_ns, now_ns=now_ns, silences_ns=silences_ns
+        ):
+            return
+        for round_id in self._store.expire_leases(
+            now_ns - scheduler.DELIVERY_NS, scheduler.MAX_GRANTS
+        ):
+            _log.warning("lease expired", round_id=round_id)
