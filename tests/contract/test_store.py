@@ -353,7 +353,7 @@ class TestSweeps:
         for _ in range(2):
             granted = lease(fleet)
             fleet.finish_round(granted.round_id, granted.fence, RoundState.DONE)
-        assert fleet.sweep("s1").state is SweepState.DONE
+        fleet.set_sweep_state("s1", SweepState.DONE)
         fleet.add_rounds([queued("r2", index=2)])
         assert fleet.sweep("s1").state is SweepState.RUNNING
         assert lease(fleet).round_id == "r2"
@@ -429,12 +429,14 @@ class TestLeases:
         assert not fleet.finish_round("r0", granted.fence, RoundState.FAILED)
         assert state_of(fleet, "r0") is RoundState.DONE
 
-    def test_a_sweep_is_done_when_every_round_has_ended(self, fleet: Store) -> None:
+    def test_a_sweep_runs_until_it_is_said_to_be_done(self, fleet: Store) -> None:
         first = lease(fleet)
         fleet.finish_round(first.round_id, first.fence, RoundState.FAILED)
         assert fleet.sweep("s1").state is SweepState.RUNNING
         second = lease(fleet)
         fleet.finish_round(second.round_id, second.fence, RoundState.DONE)
+        assert fleet.sweep("s1").state is SweepState.RUNNING
+        fleet.set_sweep_state("s1", SweepState.DONE)
         assert fleet.sweep("s1").state is SweepState.DONE
 
     def test_a_released_round_is_granted_anew_with_a_higher_fence(self, fleet: Store) -> None:

@@ -524,7 +524,10 @@ class TestSync:
         assert second.index == 1
         board.report(result(second, 0), result(second, 1))
         assert board.assigned() == []
-        assert store.sweep(sweep_id).state is SweepState.DONE
+        deadline = time.monotonic() + 20
+        while store.sweep(sweep_id).state is not SweepState.DONE:
+            assert time.monotonic() < deadline, "the controller never said that the sweep is done"
+            time.sleep(0.1)
 
 
 class TestResults:

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from assay.controller import scheduler
+from assay.controller import scheduler, sweeps
 from assay.controller.enrol import Enroller
 from assay.controller.listening import listen, server_credentials
 from assay.controller.pki import Authority, ServerIdentity
@@ -145,12 +145,14 @@ class ControlServers:
             await asyncio.sleep(_TICK_S)
 
     async def _tick(self) -> None:
-        """Once a second: signs of life are written down, leases that ran out are taken back."""
+        """Once a second: signs of life are written down, sweeps that lack rounds get them or are
+        done, leases that ran out are taken back."""
         await self._blocking(self._write_and_expire)
 
     def _write_and_expire(self) -> None:
         now_ns = self._now_ns()
         self._presence.flush(now_ns)
+        sweeps.tend(self._store)
         silences_ns = self._presence.silences_ns(now_ns)
         if not scheduler.may_expire(
             started_ns=self._started_ns, now_ns=now_ns, silences_ns=silences_ns

@@ -38,7 +38,7 @@ from assay.controller.store.schema import (
     rounds,
     sweeps,
 )
-from assay.controller.store.tables.sweeps import close_finished, round_record
+from assay.controller.store.tables.sweeps import round_record
 from assay.core.convert import from_bytes, to_bytes
 from assay.core.errors import NotFound
 from assay.core.model import Round
@@ -157,7 +157,6 @@ def finish(tx: Connection, round_id: str, fence: int, state: RoundState) -> bool
     if row.fence != fence or row.state not in (RoundState.QUEUED.value, RoundState.LEASED.value):
         return False
     _set(tx, round_id, state)
-    close_finished(tx, [row.sweep_id])
     return True
 
 
@@ -249,7 +248,6 @@ def _take_back(tx: Connection, rows: Sequence[Row[Any]], max_grants: int) -> dic
             state = RoundState.QUEUED
         _set(tx, row.round_id, state)
         ended[row.round_id] = state
-    close_finished(tx, (row.sweep_id for row in rows))
     return ended
 
 

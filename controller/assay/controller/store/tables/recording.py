@@ -24,7 +24,6 @@ from sqlalchemy import (
 
 from assay.controller.records import Recorded, RecordOutcome, RoundState
 from assay.controller.store.schema import attempts, conflicts, results, rounds
-from assay.controller.store.tables.sweeps import close_finished
 from assay.core.convert import from_bytes
 from assay.core.errors import BadMessage
 from assay.core.model import Result
@@ -190,7 +189,6 @@ def _note_acceptance(tx: Connection, round_ids: Iterable[str]) -> None:
 
 def _close_whole(tx: Connection, round_ids: Iterable[str]) -> None:
     """DONE for every round all of whose attempts of the current grant have a result."""
-    closed: list[str] = []
     for round_id in sorted(round_ids):
         row = tx.execute(_ROUND, {"round_id": round_id}).one()
         if row.state not in (RoundState.QUEUED.value, RoundState.LEASED.value):
@@ -204,5 +202,3 @@ def _close_whole(tx: Connection, round_ids: Iterable[str]) -> None:
             .where(rounds.c.round_id == round_id)
             .values(state=RoundState.DONE.value, lease_expires_ns=None)
         )
-        closed.append(row.sweep_id)
-    close_finished(tx, closed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from assay.controller.records import CellRecord, RoundRecord, RoundState, SweepRecord, SweepState
 from assay.controller.store.schema import cells, round_artifacts, rounds, sweeps
@@ -99,25 +99,6 @@ def one_round(tx: Connection, round_id: str) -> RoundRecord:
     if row is None:
         raise NotFound(f"no round {round_id!r}")
     return round_record(row)
-
-
-def close_finished(tx: Connection, sweep_ids: Iterable[str]) -> None:
-    """DONE for those of the running sweeps in which every round has ended."""
-    wanted = sorted(set(sweep_ids))
-    if not wanted:
-        return
-    open_rounds = exists().where(
-        rounds.c.sweep_id == sweeps.c.sweep_id, rounds.c.state.not_in(ENDED)
-    )
-    tx.execute(
-        update(sweeps)
-        .where(
-            sweeps.c.sweep_id.in_(wanted),
-            sweeps.c.state == SweepState.RUNNING.value,
-            ~open_rounds,
-        )
-        .values(state=SweepState.DONE.value)
-    )
 
 
 def round_record(row: Row[Any]) -> RoundRecord:
