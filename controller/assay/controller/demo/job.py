@@ -33,7 +33,7 @@ from assay.core.cas import ContentStore
 from assay.core.errors import CheckFailed, Partial
 
 DEVICE_NAME = "this-machine"
-_START_S = 60.0
+_START_S = 180.0
 _POLL_S = 0.2
 
 
