@@ -16,8 +16,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assay.controller import ncnn_reference
 from assay.core.errors import BadInputs, RuntimeAbsent, RuntimeRejected, UsageError
-from assay.core.model import MEDIA_ONNX, MEDIA_TFLITE
+from assay.core.model import MEDIA_NCNN, MEDIA_ONNX, MEDIA_TFLITE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,11 @@ SAMPLES = 16
 Runner = Callable[["NDArray[np.float32]"], "list[NDArray[Any]]"]
 """Model inputs (N, ...) float32 → one float32 array (N, ...) per output."""
 
-_REFERENCES = {MEDIA_ONNX: ("onnxruntime",), MEDIA_TFLITE: ("ai-edge-litert", "tflite-runtime")}
+_REFERENCES = {
+    MEDIA_ONNX: ("onnxruntime",),
+    MEDIA_TFLITE: ("ai-edge-litert", "tflite-runtime"),
+    MEDIA_NCNN: ("ncnn",),
+}
 # (rtol, atol as a share of the largest golden output)
 _TOLERANCES = {
     "fp32": (1e-3, 1e-4),
@@ -77,6 +82,8 @@ def reference_runner(path: Path, media_type: str) -> Runner:
         return _onnx_runner(path)
     if media_type == MEDIA_TFLITE:
         return _tflite_runner(path)
+    if media_type == MEDIA_NCNN:
+        return ncnn_reference.reference_runner(path)
     raise UsageError(f"{path}: there is no reference runtime for {media_type}")
 
 
@@ -104,7 +111,10 @@ def _onnx_runner(path: Path) -> Runner:
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except refused as error:
-        raise RuntimeRejected(f"onnxruntime refuses {path.name}: {_first_line(error)}") from error
+        raise RuntimeRejected(
+            f"onnxruntime refuses {path.name}, which may be cut off or no ONNX file: "
+            f"{_first_line(error)}"
+        ) from error
     declared = session.get_inputs()
     _require_one_input(path, [entry.name for entry in declared])
     if declared[0].type != "tensor(float)":
@@ -132,7 +142,10 @@ def _tflite_runner(path: Path) -> Runner:
         interpreter = interpreter_class(model_path=str(path), num_threads=1)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise RuntimeRejected(f"LiteRT refuses {path.name}: {_first_line(error)}") from error
+        raise RuntimeRejected(
+            f"LiteRT refuses {path.name}, which may be cut off or no .tflite file: "
+            f"{_first_line(error)}"
+        ) from error
     declared = interpreter.get_input_details()
     _require_one_input(path, [entry["name"] for entry in declared])
     entry, outputs = declared[0], interpreter.get_output_details()

@@ -11,23 +11,25 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from assay.controller import inspect_onnx, inspect_tflite
+from assay.controller import inspect_ncnn, inspect_onnx, inspect_tflite
 from assay.controller.records import StaticCost
 from assay.core.errors import UsageError
-from assay.core.model import MEDIA_ONNX, MEDIA_TFLITE
+from assay.core.model import MEDIA_NCNN, MEDIA_ONNX, MEDIA_TFLITE
 
 _ZSTD_LEVEL = 3
+_READERS = {
+    MEDIA_ONNX: inspect_onnx.read,
+    MEDIA_TFLITE: inspect_tflite.read,
+    MEDIA_NCNN: inspect_ncnn.read,
+}
 
 
 def static_cost(path: Path, media_type: str) -> StaticCost:
     """Parameters, MACs, bytes and operators of a model file."""
     data = path.read_bytes()
-    if media_type == MEDIA_ONNX:
-        graph = inspect_onnx.read(data)
-    elif media_type == MEDIA_TFLITE:
-        graph = inspect_tflite.read(data)
-    else:
+    if media_type not in _READERS:
         raise UsageError(f"{path}: there are no rules to inspect {media_type}")
+    graph = _READERS[media_type](data)
     return StaticCost(
         parameters=graph.parameters,
         macs=graph.macs,
@@ -40,8 +42,7 @@ def static_cost(path: Path, media_type: str) -> StaticCost:
 def precision(path: Path, media_type: str) -> str:
     """fp32, fp16 or int8: the narrowest arithmetic the file holds."""
     data = path.read_bytes()
-    read = inspect_onnx.read if media_type == MEDIA_ONNX else inspect_tflite.read
-    return read(data).precision
+    return _READERS[media_type](data).precision
 
 
 def transfer_bytes(data: bytes) -> int:

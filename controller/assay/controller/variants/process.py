@@ -1,0 +1,154 @@
+"""Starts build processes, listens to them, and ends them as a group."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from assay.controller.variants.child import STATUS_REFUSED
+from assay.controller.variants.orders import FilesOrder, NetworkOrder, write_order
+from assay.core.errors import TABLE, AssayError, BuildFailed, DiskFull
+
+_LOG = "build.log"
+_LAST_LINES = 5
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+OnLine = Callable[[int, str], None]
+"""Called with (units done, note)."""
+
+
+@contextlib.contextmanager
+def build_folder() -> Iterator[Path]:
+    """A folder for one build, gone afterwards; :class:`DiskFull` where it has no room."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="assay-build-") as name:
+            yield Path(name)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = tempfile.gettempdir()
+            raise DiskFull(f"no room to build in {where}: free some space there") from error
+        raise
+
+
+class BuildProcesses:
+    """The build processes of one builder; :meth:`close` ends those that still run.
+
+    :meth:`run` may be called from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def run(self, order: NetworkOrder | FilesOrder, folder: Path, on_line: OnLine) -> None:
+        """Runs one order to its end; its report is then in ``folder``.
+
+        :class:`BuildFailed` where it crashed, with the last lines it wrote; where it refused its
+        order, the error it refused it with.
+        """
+        write_order(folder, order)
+        read_end, write_end = os.pipe()
+        try:
+            process = self._start(folder, write_end)
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        note, refusal = "starting", None
+        try:
+            with os.fdopen(read_end) as lines:
+                for line in lines:
+                    said = json.loads(line)
+                    if "error" in said:
+                        refusal = _error(said["error"], said["message"])
+                    else:
+                        note = said["note"]
+                        on_line(said["done"], note)
+            # Left unreaped, so that the group's number stays its own until the group is killed.
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        finally:
+            status = self._end(process)
+        if status == STATUS_REFUSED and refusal is not None:
+            raise refusal
+        if status != 0:
+            raise BuildFailed(_crash(status, note, folder / _LOG))
+
+    def close(self) -> None:
+        """Kills every process still running, with its children, and starts no more."""
+        with self._lock:
+            self._closed = True
+            for process in self._running:
+                _kill_group(process)
+
+    def _start(self, folder: Path, descriptor: int) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            **dict.fromkeys(_ONE_THREAD, "1"),
+            "TMPDIR": str(folder),
+            "PYTHONHASHSEED": "0",
+        }
+        module = "assay.controller.variants.child"
+        with self._lock, (folder / _LOG).open("wb") as log:
+            if self._closed:
+                raise BuildFailed("stopped before it started")
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, str(folder), str(descriptor)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=(descriptor,),
+                env=environment,
+                cwd=folder,
+                start_new_session=True,
+            )
+            self._running.add(process)
+        return process
+
+    def _end(self, process: subprocess.Popen[bytes]) -> int:
+        with self._lock:
+            self._running.discard(process)
+            _kill_group(process)
+            status = process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+        return status
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """The process leads its own group; what it may have started is in it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _error(code: str, message: str) -> AssayError:
+    """The error a process refused its order with, as the same class."""
+    classes = {cls.code: cls for cls in _subclasses(AssayError) if cls.code in TABLE}
+    # SpecError takes its problems apart; its message is already whole here.
+    found = classes.get(code, BuildFailed)
+    return BuildFailed(message) if code == "bad_spec" else found(message)
+
+
+def _subclasses(cls: type[AssayError]) -> list[type[AssayError]]:
+    return [cls, *(deep for sub in cls.__subclasses__() for deep in _subclasses(sub))]
+
+
+def _crash(status: int, note: str, log: Path) -> str:
+    how = f"ended with status {status}"
+    if status < 0:
+        how = f"was ended by {signal.Signals(-status).name}"
+        if -status == signal.SIGKILL:
+            how += " (out of memory, or stopped)"
+    said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    last = [line.strip() for line in said if line.strip()][-_LAST_LINES:]
+    return f"the build {how} while {note!r}" + "".join(f"\n  {line}" for line in last)
