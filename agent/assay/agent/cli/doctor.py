@@ -23,7 +23,7 @@ _COLUMNS = ("area", "name", "status", "value", "detail")
     type=click.Path(path_type=Path),
     default=Path("/"),
     show_default=True,
-    help="A folder with another board's proc, sys and commands to look at instead.",
+    help="Another board: a folder with its proc, sys and commands, or an archive of its record.",
 )
 @format_option
 def doctor_command(sysroot: Path, output_format: str) -> None:
@@ -32,14 +32,16 @@ def doctor_command(sysroot: Path, output_format: str) -> None:
     Needs no root and changes nothing. Exits with 1 when nothing can be measured here.
     """
     from assay.agent.examine import can_measure, examine
+    from assay.agent.recording.archive import opened
 
-    if not sysroot.is_dir():
-        raise UsageError(f"--sysroot: {sysroot} is no folder")
+    if not sysroot.exists():
+        raise UsageError(f"--sysroot: {sysroot} is neither a folder nor an archive")
     live = sysroot.resolve() == Path("/")
-    root = Path("/") if live else sysroot
-    findings = examine(root, _probe_runtimes() if live else ())
+    with opened(Path("/") if live else sysroot) as root:
+        findings = examine(root, _probe_runtimes() if live else ())
+        measurable = can_measure(findings, root)
     print_rows([asdict(finding) for finding in findings], _COLUMNS, output_format)
-    if not can_measure(findings, root):
+    if not measurable:
         what = "no runtime works here, so nothing can be measured" if live else "no sensor answers"
         raise CheckFailed(what)
 

@@ -15,6 +15,8 @@ _KNOWN = MappingProxyType(
     {
         "onnxruntime": "assay.agent.runtimes.onnxruntime:OnnxRuntime",
         "litert": "assay.agent.runtimes.litert:LiteRt",
+        "ncnn": "assay.agent.runtimes.ncnn:Ncnn",
+        "torch": "assay.agent.runtimes.torch:Torch",
     }
 )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from assay.agent.runtimes.base import Bound, Call, TensorSpec, check_names, check_version, raw
+from assay.agent.runtimes.litert_graph import LiteRtGraph
 from assay.core.errors import AssayError, RuntimeAbsent, RuntimeRejected
 from assay.core.model import MEDIA_TFLITE, Absent, Fidelity, RuntimeFacts, RuntimeSpec
 
@@ -120,7 +121,8 @@ class LiteRtModel:
         self.inputs = tuple(_tensor(detail) for detail in details)
         self.outputs = tuple(_tensor(detail) for detail in self._outputs)
         self._calls = _calls(interpreter)
-        self.precision = self._precision()
+        self._graph = LiteRtGraph(interpreter)
+        self.precision = self._graph.precision()
 
     def bind(self, feeds: Sequence[Feed]) -> Bound:
         """The inputs of each feed stay where they are and are copied in by its stage."""
@@ -148,17 +150,15 @@ class LiteRtModel:
 
     def placement(self) -> tuple[str, ...]:
         """How many operators the delegate took, and which it left."""
-        left = self._left()
-        total = sum(1 for op in self._operators() if op["op_name"] != "DELEGATE")
-        taken = total - sum(left.values())
+        taken, left = self._graph.placed()
         shown = [f"{_XNNPACK}: {taken} operators"] if taken else []
         if left:
-            shown.append(f"{_BUILTIN}: {sum(left.values())} operators ({_listed(left)})")
+            shown.append(f"{_BUILTIN}: {left.total()} operators ({_listed(left)})")
         return tuple(shown)
 
     def fallback(self) -> str:
         """Operators that XNNPACK left to the built-in kernels, where it was asked for by name."""
-        return _listed(self._left()) if self._asked == _XNNPACK else ""
+        return _listed(self._graph.placed()[1]) if self._asked == _XNNPACK else ""
 
     def close(self) -> None:
         """Drops the interpreter."""
@@ -190,47 +190,6 @@ class LiteRtModel:
 
     def _copy_outputs(self) -> list[NDArray[Any]]:
         return [self._calls.get(detail["index"]) for detail in self._outputs]
-
-    def _operators(self) -> list[dict[str, Any]]:
-        ask = getattr(self._interpreter, "_get_ops_details", None)
-        return list(ask()) if ask is not None else []
-
-    def _left(self) -> Counter[str]:
-        """The operators that still run one by one: those found walking back from the outputs and
-        taking the delegate wherever it makes a tensor."""
-        maker: dict[int, dict[str, Any]] = {}
-        for operator in self._operators():
-            for tensor in operator["outputs"]:
-                if operator["op_name"] == "DELEGATE" or tensor not in maker:
-                    maker[int(tensor)] = operator
-        left: dict[int, str] = {}
-        seen: set[int] = set()
-        waiting = [int(detail["index"]) for detail in self._outputs]
-        while waiting:
-            tensor = waiting.pop()
-            if tensor in seen or tensor not in maker:
-                continue
-            seen.add(tensor)
-            operator = maker[tensor]
-            if operator["op_name"] != "DELEGATE":
-                left[operator["index"]] = operator["op_name"]
-            waiting += [int(i) for i in operator["inputs"]]
-        return Counter(left.values())
-
-    def _precision(self) -> str:
-        """The type most weights have, going by the second operand of operators that have one."""
-        elements: Counter[str] = Counter()
-        details = {d["index"]: d for d in self._interpreter.get_tensor_details()}
-        for operator in self._operators():
-            operands = [int(i) for i in operator["inputs"] if int(i) != -1]
-            if operator["op_name"] != "DELEGATE" and len(operands) > 1:
-                weight = details.get(operands[1])
-                if weight is not None:
-                    size = 1
-                    for dim in weight["shape"]:
-                        size *= int(dim)
-                    elements[weight["dtype"].__name__] += size
-        return elements.most_common(1)[0][0] if elements else ""
 
 
 def _calls(interpreter: Any) -> _Calls:

@@ -125,6 +125,8 @@ class OnnxModel:
 
     def bind(self, feeds: Sequence[Feed]) -> Bound:
         """One IOBinding per feed; the outputs' buffers are shared between them."""
+        for feed in feeds:
+            check_names(self.inputs, feed)
         buffers = self._output_buffers(feeds[0])
         try:
             self._bindings = [self._binding(feed, buffers) for feed in feeds]
@@ -165,7 +167,6 @@ class OnnxModel:
         self._session = None
 
     def _binding(self, feed: Feed, buffers: list[NDArray[Any] | None]) -> Any:
-        check_names(self.inputs, feed)
         binding = self._session.io_binding()
         for name, array in feed.items():
             binding.bind_cpu_input(name, array)
@@ -186,22 +187,23 @@ class OnnxModel:
         return tuple(raw(fast, b._iobinding, None) for b in self._bindings), Fidelity.RAW_BINDING
 
     def _output_buffers(self, feed: Feed) -> list[NDArray[Any] | None]:
-        """A buffer for each output whose shape follows from the inputs'; None where the runtime
-        has to allocate it, call by call."""
+        """A buffer for each output whose shape is declared, its first dimension perhaps by the
+        name it has in an input; None where the runtime has to allocate it, call by call.
+
+        Names further inside are not relied on: exporters repeat them where sizes differ.
+        """
         import numpy as np
 
-        sizes = {
-            symbol: size
+        batches = {
+            spec.symbols[0]: feed[spec.name].shape[0]
             for spec in self.inputs
-            for symbol, size in zip(spec.symbols, feed[spec.name].shape, strict=False)
-            if symbol
+            if spec.symbols and spec.symbols[0] and feed[spec.name].ndim
         }
         buffers: list[NDArray[Any] | None] = []
         for spec in self.outputs:
-            shape = [
-                size if size is not None else sizes.get(symbol)
-                for size, symbol in zip(spec.shape, spec.symbols, strict=True)
-            ]
+            shape = list(spec.shape)
+            if shape and shape[0] is None:
+                shape[0] = batches.get(spec.symbols[0])
             known = [size for size in shape if size is not None]
             whole = len(known) == len(shape)
             buffers.append(np.zeros(known, dtype=spec.dtype) if whole else None)

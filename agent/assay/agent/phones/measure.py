@@ -1,0 +1,312 @@
+"""One run on a tethered phone: push what is missing, start the binary detached, wait, read."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from assay.agent.guard import verdict_of
+from assay.agent.keys import environment_of, factors_of
+from assay.agent.measure import Measured
+from assay.agent.observe import RunPaths
+from assay.agent.outcome import failure_of
+from assay.agent.phones import conditions as state
+from assay.agent.phones.adb import Phone
+from assay.agent.phones.benchmarks import PARSERS, Printed
+from assay.agent.phones.facts import cluster_mask
+from assay.agent.phones.invoke import OUTPUT, PID, STATUS, UNPINNED, command_line, detached
+from assay.agent.phones.store import PhoneFiles
+from assay.core.errors import (
+    AssayError,
+    BadMessage,
+    Cancelled,
+    RuntimeAbsent,
+    RuntimeRejected,
+    Unreachable,
+    WorkerCrashed,
+    WorkerTimeout,
+)
+from assay.core.model import (
+    Absent,
+    ColdStart,
+    Conditions,
+    DeviceFacts,
+    Fidelity,
+    Isolation,
+    Latency,
+    MemorySplit,
+    Mode,
+    Provenance,
+    Reason,
+    RunSpec,
+    ScenarioKind,
+)
+from assay.core.ncnn_file import unpack
+from assay.core.stats import n_min
+from assay.core.version import __version__
+
+_POLL_S = 1.0
+_SLACK_S = 180.0
+_RAW_KEPT = 4000
+_CONDITIONS_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A phone and the native binaries named for it: runtime → file on the host."""
+
+    phone: Phone
+    files: PhoneFiles
+    binaries: Mapping[str, Path]
+    on_usb: bool
+
+
+def measure_on_phone(
+    bench: Bench,
+    run: RunSpec,
+    paths: RunPaths,
+    device: DeviceFacts,
+    device_name: str,
+    work_dir: Path,
+    on_state: Callable[[str], None],
+    cancel: threading.Event,
+) -> Measured:
+    """Measures ``run`` by the binary of its runtime; like :func:`assay.agent.measure.measure`
+    failures are told in the result. Fidelity is ``external_binary``: one invocation, its own
+    statistics, outputs unchecked."""
+    started_unix_ns, begin_ns = time.time_ns(), time.monotonic_ns()
+    empty = _unfinished(run, device, device_name, started_unix_ns)
+    try:
+        text, before, after = _observe(bench, run, paths, device, work_dir, on_state, cancel)
+        printed = _printed(run, text)
+        latency = latency_of(printed, int(run.profile.t_min_ns))
+    except Cancelled:
+        raise
+    except AssayError as error:
+        failure = failure_of(error)
+        verdict = verdict_of([Reason(failure.code, True, failure.message)])
+        return replace(empty, failure=failure, verdict=verdict)
+    reasons = [
+        Reason("outputs_unchecked", False, "the binary dumps no outputs"),
+        *state.reasons_of(before, after, on_usb=bench.on_usb),
+    ]
+    if printed.count < n_min(0.5):
+        reasons.append(Reason("low_n", True, f"{printed.count} inferences"))
+    pinned = UNPINNED not in text
+    if not pinned:
+        reasons.append(Reason("isolation_none", False, "the phone did not take a CPU mask"))
+    environment = {
+        **empty.environment,
+        "fidelity": Fidelity.EXTERNAL_BINARY.value,
+        "isolation": (Isolation.PINNED if pinned else Isolation.NONE).value,
+    }
+    cold = None
+    if printed.init_ns is not None and printed.first_ns is not None:
+        cold = ColdStart(int(printed.init_ns), int(printed.first_ns))
+    return replace(
+        empty,
+        latency=latency,
+        cold=cold,
+        memory=MemorySplit(absent_reason="the binary runs on the phone and tells no memory"),
+        energy=state.power_absence(after, on_usb=bench.on_usb),
+        conditions=_conditions(
+            text, before, after, cluster_mask(device, run.runtime.threads) * pinned
+        ),
+        verdict=verdict_of(reasons),
+        provenance=replace(empty.provenance, duration_ns=time.monotonic_ns() - begin_ns),
+        environment=environment,
+    )
+
+
+def latency_of(printed: Printed, duration_ns: int) -> Latency:
+    """What a binary's statistics say; :class:`BadMessage` where it prints no median, for which
+    its mean is no substitute. The interval of the median is the range, the only sure one."""
+    p50 = printed.percentiles_ns.get("p50")
+    if p50 is None:
+        raise BadMessage(
+            "this binary prints no median: use a newer benchmark_model or onnxruntime_perf_test"
+        )
+    low = p50 if printed.min_ns is None else printed.min_ns
+    high = p50 if printed.max_ns is None else printed.max_ns
+    return Latency(
+        n=printed.count,
+        p50_ns=p50,
+        p50_low_ns=low,
+        p50_high_ns=high,
+        p90_ns=_stated(printed, "p90", 0.90),
+        p95_ns=_stated(printed, "p95", 0.95),
+        p99_ns=_stated(printed, "p99", 0.99),
+        p999_ns=None,
+        mean_ns=printed.mean_ns,
+        min_ns=low,
+        max_ns=high,
+        mad_ns=0.0,
+        cv=(printed.std_ns or 0.0) / printed.mean_ns if printed.mean_ns else 0.0,
+        outliers=0,
+        fidelity=Fidelity.EXTERNAL_BINARY,
+        harness_floor_ns=0.0,
+        binding_floor_ns=None,
+        duration_ns=duration_ns,
+    )
+
+
+def _stated(printed: Printed, name: str, quantile: float) -> float | None:
+    enough = printed.count >= n_min(quantile)
+    return printed.percentiles_ns.get(name) if enough else None
+
+
+def _printed(run: RunSpec, text: str) -> Printed:
+    """Statistics of one invocation, or over the single samples of many."""
+    parse = PARSERS[run.runtime.name]
+    parts = text.split("@@run\n")[1:]
+    if len(parts) <= 1:
+        return parse(text)
+    means = [parse(part).mean_ns for part in parts]
+    return Printed(
+        count=len(means),
+        mean_ns=statistics.fmean(means),
+        min_ns=min(means),
+        max_ns=max(means),
+        std_ns=statistics.pstdev(means),
+        percentiles_ns={"p50": statistics.median_low(means)},
+    )
+
+
+def _observe(
+    bench: Bench,
+    run: RunSpec,
+    paths: RunPaths,
+    device: DeviceFacts,
+    work_dir: Path,
+    on_state: Callable[[str], None],
+    cancel: threading.Event,
+) -> tuple[str, state.PhoneState, state.PhoneState]:
+    """The binary's output, and the phone's state before and after."""
+    if run.scenario.kind is not ScenarioKind.SINGLE_STREAM or run.scenario.mode is not Mode.BURST:
+        raise RuntimeRejected("a benchmark binary runs single_stream bursts only")
+    binary = bench.binaries.get(run.runtime.name)
+    if binary is None:
+        raise RuntimeAbsent(f"no native binary of {run.runtime.name} was named for this phone")
+    on_state("loading")
+    local, shape = _model(run, paths.model, work_dir)
+    # The store's file was checked as it was fetched.
+    known = run.artifact.digest if local == paths.model else ""
+    on_phone = bench.files.put(binary, executable=True)
+    argv, times = command_line(run, on_phone, bench.files.put(local, known), shape)
+    folder = bench.files.folder()
+    before = _state(bench.phone)
+    on_state("measuring")
+    script = detached(argv, times, folder, cluster_mask(device, run.runtime.threads))
+    bench.phone.shell(script)
+    deadline_s = time.monotonic() + times * run.profile.t_max_ns / 1e9 + _SLACK_S
+    text = _wait(bench.phone, folder, deadline_s, cancel)
+    on_state("evaluating")
+    return text, before, _state(bench.phone)
+
+
+def _model(run: RunSpec, model: Path, work_dir: Path) -> tuple[Path, tuple[int, ...]]:
+    """The file the binary reads: of an ncnn file its param, with the input's shape."""
+    if run.runtime.name != "ncnn":
+        return model, ()
+    file = unpack(model.read_bytes())
+    param = work_dir / "model.param"
+    param.write_bytes(file.param)
+    return param, file.inputs[0].inner_shape
+
+
+def _state(phone: Phone) -> state.PhoneState:
+    return state.parse_state(phone.shell(state.SCRIPT, timeout_s=_CONDITIONS_S).text)
+
+
+def _wait(phone: Phone, folder: str, deadline_s: float, cancel: threading.Event) -> str:
+    """Waits for the detached binary, across any break of the connection; returns its output."""
+    while True:
+        try:
+            said = phone.run(["cat", f"{folder}/{STATUS}"])
+            if said.status == 0:
+                return _finished(phone, folder, said.text.strip())
+        except Unreachable as error:
+            if time.monotonic() > deadline_s:
+                raise
+            with contextlib.suppress(Unreachable):
+                phone.server.reconnect(phone.serial)
+            reason = str(error)
+        else:
+            reason = "it is still running"
+        if time.monotonic() > deadline_s:
+            _kill(phone, folder)
+            raise WorkerTimeout(f"the binary did not end in time: {reason}")
+        if cancel.wait(_POLL_S):
+            _kill(phone, folder)
+            raise Cancelled("the run was cancelled; its binary on the phone is killed")
+
+
+def _finished(phone: Phone, folder: str, status: str) -> str:
+    text = phone.run(["cat", f"{folder}/{OUTPUT}"], timeout_s=60.0).text
+    if status != "0":
+        lines = [line for line in text.splitlines() if line.strip()]
+        raise WorkerCrashed(
+            f"the binary ended with status {status}: {lines[-1][:200] if lines else 'silent'}"
+        )
+    return text
+
+
+def _kill(phone: Phone, folder: str) -> None:
+    with contextlib.suppress(Unreachable):
+        phone.shell(f"kill -9 -$(cat {folder}/{PID})")
+
+
+def _conditions(
+    text: str, before: state.PhoneState, after: state.PhoneState, mask: int
+) -> Conditions:
+    told = {
+        "thermal_status": f"{before.thermal_status} to {after.thermal_status}",
+        "screen": after.screen,
+        "airplane": "" if after.airplane is None else str(after.airplane).lower(),
+        "battery": "" if after.battery_level is None else f"{after.battery_level:.0%}",
+        "p50_interval": "range of the samples",
+        "not_told": "mad outliers harness_floor binding_floor",
+        "binary_output": text[-_RAW_KEPT:],
+    }
+    cpus = tuple(cpu for cpu in range(mask.bit_length()) if mask >> cpu & 1)
+    isolation = Isolation.PINNED if mask else Isolation.NONE
+    notes = {name: value for name, value in told.items() if value}
+    return Conditions(isolation=isolation, measure_cpus=cpus, notes=notes)
+
+
+def _unfinished(
+    run: RunSpec, device: DeviceFacts, device_name: str, started_unix_ns: int
+) -> Measured:
+    """Everything known before the binary has run."""
+    mask = cluster_mask(device, run.runtime.threads)
+    isolation = Isolation.PINNED if mask else Isolation.NONE
+    versions = {facts.name: facts.version for facts in device.runtimes}
+    version = versions.get(run.runtime.name, "")
+    factors = {**factors_of(run, None), "runtime": f"{run.runtime.name} {version}".strip()}
+    return Measured(
+        latency=None,
+        cold=None,
+        memory=None,
+        energy=Absent("the run failed"),
+        quality=None,
+        golden=None,
+        conditions=None,
+        verdict=verdict_of([]),
+        provenance=Provenance(
+            device_name=device_name,
+            device=device,
+            runtime_version=version,
+            started_unix_ns=started_unix_ns,
+            duration_ns=0,
+            harness_version=__version__,
+        ),
+        environment=environment_of(run, device, device_name, isolation, None),
+        factors=factors,
+        trace_path=None,
+        failure=None,
+    )

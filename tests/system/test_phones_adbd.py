@@ -1,0 +1,230 @@
+"""Tethered phones through a real adbd: files, exit codes, breaks of the link, full storage."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from assay.agent.config import AgentConfig
+from assay.agent.observe import RunPaths
+from assay.agent.phones.adb import AdbServer, Phone
+from assay.agent.phones.facts import read_handset
+from assay.agent.phones.invoke import OUTPUT, STATUS, UNPINNED, detached
+from assay.agent.phones.listing import parse_devices, usable
+from assay.agent.phones.measure import Bench as Measuring
+from assay.agent.phones.measure import measure_on_phone
+from assay.agent.phones.present import binaries_as_runtimes, phone_config
+from assay.agent.phones.store import ROOT, PhoneFiles
+from assay.core.errors import Cancelled, DiskFull, Unreachable
+from assay.core.model import Absent, Fidelity, RunSpec, RuntimeSpec, VerdictKind
+from tests.conftest import need
+from tests.system.hosts import processes
+from tests.system.tethered import BENCHMARK, PORT, PROGRAMS, Bench, Tethered
+from tests.tinymodels import run_of, save_samples
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    need(root=True)
+    for program in PROGRAMS:
+        need(program=program)
+    made = Bench(tmp_path_factory.mktemp("phones"))
+    try:
+        made.phone("A1", 21)
+        made.phone("B2", 22, data_bytes=4 << 20)
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def server(bench: Bench) -> AdbServer:
+    found = AdbServer(PORT, str(bench.adb))
+    found.start()
+    return found
+
+
+def connected(bench: Bench, server: AdbServer, index: int = 0) -> Phone:
+    one: Tethered = bench.phones[index]
+    bench.lan.plug(one.number, connected=True)
+    server.reconnect(one.address)
+    return Phone(server, one.address)
+
+
+def file_of(path: Path, size: int, seed: int = 0) -> Path:
+    path.write_bytes(bytes((i * 7 + seed) % 251 for i in range(1024)) * (size // 1024))
+    return path
+
+
+def benchmark(folder: Path, seconds: int = 1) -> Path:
+    path = folder / "benchmark_model"
+    path.write_text(BENCHMARK.replace("${ASSAY_TEST_SECONDS:-1}", str(seconds)))
+    return path
+
+
+def the_run(folder: Path) -> tuple[RunSpec, RunPaths]:
+    model = file_of(folder / "model.tflite", 8192)
+    inputs = save_samples(folder / "inputs.npz")
+    run = run_of(model, inputs, runtime=RuntimeSpec("litert"), media_type="model/tflite")
+    return run, RunPaths(model, inputs, None)
+
+
+def measured(
+    phone: Phone,
+    folder: Path,
+    seconds: int,
+    cancel: threading.Event | None = None,
+    on: object = None,
+) -> object:
+    binaries = {"litert": benchmark(folder, seconds)}
+    device = read_handset(phone, folder / "mirror", binaries_as_runtimes(binaries)).facts
+    run, paths = the_run(folder)
+    heard = on if callable(on) else (lambda _: None)
+    return measure_on_phone(
+        Measuring(phone, PhoneFiles(phone), binaries, on_usb=False),
+        run, paths, device, "phone-a", folder, heard, cancel or threading.Event(),
+    )  # fmt: skip
+
+
+def test_two_phones_are_listed_and_are_two(bench: Bench, server: AdbServer, tmp_path: Path) -> None:
+    phones = [connected(bench, server, i) for i in (0, 1)]
+    rows = usable(parse_devices(server.devices()))
+    assert {row.serial for row in rows} == {phone.serial for phone in phones}
+    assert not any(row.on_usb for row in rows)
+    sets = [read_handset(p, tmp_path / p.serial) for p in phones]
+    assert [one.serial_number for one in sets] == ["A1", "B2"]
+    for one in sets:
+        assert one.facts.device_class == "android" and one.abis[0] == "arm64-v8a"
+        assert "tethered" in one.facts.capabilities and one.facts.cpu.clusters
+        assert one.facts.os == "Android 14" and "EX9000" in one.facts.board
+        assert one.facts.memory_total_bytes > 0
+
+
+def test_the_serial_number_stays_off_the_mirror(
+    bench: Bench, server: AdbServer, tmp_path: Path
+) -> None:
+    read_handset(connected(bench, server), tmp_path)
+    assert "serialno" not in (tmp_path / "commands/getprop.txt").read_text()
+
+
+def test_exit_codes_and_output_come_through(bench: Bench, server: AdbServer) -> None:
+    phone = connected(bench, server)
+    said = phone.shell("echo out; echo err >&2; exit 7")
+    assert (said.status, said.text.split()) == (7, ["out", "err"])
+    assert phone.run(["echo", "a  b", "$HOME;"]).text == "a  b $HOME;\n"
+
+
+def test_only_what_is_missing_is_sent(bench: Bench, server: AdbServer, tmp_path: Path) -> None:
+    phone = connected(bench, server)
+    files = PhoneFiles(phone)
+    local = file_of(tmp_path / "m.bin", 300 << 10)
+    remote = files.put(local)
+    assert files.sent_bytes == 300 << 10
+    assert files.put(local) == remote and files.sent_bytes == 300 << 10
+    phone.shell(f"echo x >> {remote}")
+    files.put(local)
+    assert files.sent_bytes == 600 << 10
+    phone.pull(remote, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == local.read_bytes()
+
+
+def test_a_budget_is_kept(bench: Bench, server: AdbServer, tmp_path: Path) -> None:
+    files = PhoneFiles(connected(bench, server), budget_bytes=100 << 10)
+    files.put(file_of(tmp_path / "a", 90 << 10, seed=1))
+    with pytest.raises(DiskFull, match="budget"):
+        files.put(file_of(tmp_path / "b", 90 << 10, seed=2))
+
+
+def test_full_storage_is_named_and_leaves_no_half_file(
+    bench: Bench, server: AdbServer, tmp_path: Path
+) -> None:
+    phone = connected(bench, server, 1)
+    with pytest.raises(DiskFull, match="no room"):
+        PhoneFiles(phone).put(file_of(tmp_path / "big", 8 << 20))
+    assert phone.shell(f"ls {ROOT} | wc -l").text.strip() == "0"
+
+
+def test_a_run_gives_the_binarys_numbers(bench: Bench, server: AdbServer, tmp_path: Path) -> None:
+    found = measured(connected(bench, server), tmp_path, 1)
+    assert found.failure is None, found.failure
+    assert found.latency.fidelity is Fidelity.EXTERNAL_BINARY and found.latency.n == 150
+    assert found.latency.p50_ns == 14_570_000 and found.cold.load_ns == 5_685_000
+    assert found.verdict.kind is VerdictKind.SUSPECT
+    assert [reason.code for reason in found.verdict.reasons] == ["outputs_unchecked"]
+    assert (
+        isinstance(found.energy, Absent)
+        and "median=14570" in found.conditions.notes["binary_output"]
+    )
+    assert found.environment["fidelity"] == "external_binary"
+    assert found.environment["isolation"] == "pinned" and found.conditions.measure_cpus == (0,)
+
+
+def test_a_mask_the_phone_does_not_take_is_told_and_not_fatal(
+    bench: Bench, server: AdbServer
+) -> None:
+    phone = connected(bench, server)
+    folder = PhoneFiles(phone).folder()
+    phone.shell(detached(["echo", "ran"], 2, folder, 1 << 60))
+    status = f"{folder}/{STATUS}"
+    processes.eventually(lambda: phone.run(["cat", status]).status == 0, "the run ends")
+    output = phone.run(["cat", f"{folder}/{OUTPUT}"]).text.split()
+    assert output == [UNPINNED, "@@run", "ran", "@@run", "ran"]
+
+
+def test_a_call_has_its_own_deadline_when_the_cable_is_out(bench: Bench, server: AdbServer) -> None:
+    phone = connected(bench, server)
+    bench.lan.plug(bench.phones[0].number, connected=False)
+    begin = time.monotonic()
+    with pytest.raises(Unreachable, match="no answer within"):
+        phone.shell("echo hello", timeout_s=1.5)
+    assert time.monotonic() - begin < 6
+    assert connected(bench, server).shell("echo hello").text == "hello\n"
+
+
+def test_a_run_survives_an_unplugged_cable(bench: Bench, server: AdbServer, tmp_path: Path) -> None:
+    phone = connected(bench, server)
+    number = bench.phones[0].number
+
+    def unplug() -> None:
+        bench.lan.plug(number, connected=False)
+        time.sleep(4)
+        bench.lan.plug(number, connected=True)
+
+    breaks = threading.Timer(2.0, unplug)
+    found = measured(phone, tmp_path, 3, on=lambda s: breaks.start() if s == "measuring" else None)
+    breaks.join()
+    assert found.failure is None, found.failure
+    assert found.latency.n == 150
+
+
+def test_a_cancelled_run_leaves_no_binary_running(
+    bench: Bench, server: AdbServer, tmp_path: Path
+) -> None:
+    phone = connected(bench, server)
+    cancel = threading.Event()
+    threading.Timer(4.0, cancel.set).start()
+    with pytest.raises(Cancelled):
+        measured(phone, tmp_path, 600, cancel)
+    pid = int(phone.run(["cat", f"{ROOT}/run/pid"]).text)
+    processes.eventually(lambda: not Path(f"/proc/{pid}").exists(), "the binary is gone")
+
+
+def test_a_phone_that_comes_back_elsewhere_is_the_same_device(
+    bench: Bench, server: AdbServer, tmp_path: Path
+) -> None:
+    host = replace(AgentConfig(), home=tmp_path)
+    first = phone_config(host, read_handset(connected(bench, server), tmp_path / "m1"))
+    moved = bench.phone("A1", 23)
+    server.reconnect(moved.address)
+    there = Phone(server, moved.address)
+    second = phone_config(host, read_handset(there, tmp_path / "m2"))
+    assert (second.home, second.device_name) == (first.home, first.device_name)
+    other = phone_config(host, read_handset(connected(bench, server, 1), tmp_path / "m3"))
+    assert other.home != first.home
