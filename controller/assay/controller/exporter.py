@@ -12,7 +12,7 @@ import gzip
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,16 +23,24 @@ from assay.controller.exposition import (
     SERIES_BUDGET,
     Sample,
     SweepFacts,
-    plane_page,
     results_page,
     sweep_facts,
 )
+from assay.controller.exposition_fleet import (
+    DeviceView,
+    SweepView,
+    plane_page,
+    rounds_by_device,
+    shown_sweeps,
+    view_of,
+)
 from assay.controller.home import Home
-from assay.controller.records import DeviceRecord, RoundState, SweepRecord, SweepState
+from assay.controller.records import RoundRecord, RoundState, SweepRecord, SweepState
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.controller.summary import summarise
 from assay.controller.sweep_data import load_sweep
+from assay.controller.vitals import Reach, Vitals, reach
 from assay.core import log
 from assay.core.errors import AssayError, PortInUse
 from assay.core.version import __version__
@@ -42,7 +50,10 @@ _POLL_S = 1.0
 _COST_FACTOR = 10.0  # the store is read for at most a tenth of the time
 _FIRST_PAGE_S = 10.0
 _CLIENT_TIMEOUT_S = 10.0
+_SECOND_NS = 1e9
 _STOP_S = 0.1  # how soon a closed exporter stops listening
+
+VitalsSource = Callable[[], Mapping[str, Vitals]]
 
 _log = log.get("exporter")
 
@@ -58,10 +69,20 @@ class Page:
 class PageSource:
     """Turns a store into a page, reading again only what has changed. Not thread-safe."""
 
-    def __init__(self, store: Store, budget: int = SERIES_BUDGET) -> None:
+    def __init__(
+        self,
+        store: Store,
+        budget: int = SERIES_BUDGET,
+        *,
+        vitals: VitalsSource = dict,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._store = store
         self._budget = budget
+        self._vitals = vitals
+        self._now_ns = now_ns
         self._finished: dict[str, SweepFacts] = {}
+        self._views: dict[str, SweepView] = {}
         self._results = b""
         self._results_mark: object = None
         self._mark: object = None
@@ -73,18 +94,34 @@ class PageSource:
         counts = dict(self._store.counts())
         sweeps = self._store.sweeps()
         devices = self._store.devices()
-        mark = (counts, sweeps, devices)
+        vitals, now_ns = self._vitals(), self._now_ns()
+        reached = [reach(d, vitals.get(d.device_id), now_ns) for d in devices]
+        mark = (counts, sweeps, devices, dict(vitals), reached)
         if self._page is not None and mark == self._mark:
             return self._page
         started_ns = time.thread_time_ns()
         # A device's name or class stands in the labels of results, its last sign of life does not.
         names = [(d.device_id, d.name, d.facts.device_class if d.facts else "") for d in devices]
-        results_mark = (counts, sweeps, names)
+        rounds = {
+            s.sweep_id: self._store.rounds(s.sweep_id)
+            for s in sweeps
+            if s.state is SweepState.RUNNING
+        }
+        states = {r.round_id: r.state for some in rounds.values() for r in some}
+        results_mark = (counts, sweeps, names, states)
         if results_mark != self._results_mark:
             self._render_results(sweeps)
             self._results_mark = results_mark
-        cpu_s = (time.thread_time_ns() - started_ns) / 1e9
-        plain = self._results + plane_page(devices, self._plane(counts, sweeps, devices, cpu_s))
+        waiting = rounds_by_device(each for some in rounds.values() for each in some)
+        views = [
+            DeviceView(d, vitals.get(d.device_id), where, waiting.get(d.device_id, {}))
+            for d, where in zip(devices, reached, strict=True)
+        ]
+        plain = self._results + plane_page(
+            views,
+            [self._views[s.sweep_id] for s in shown_sweeps(sweeps)],
+            self._plane(counts, sweeps, reached, rounds.values(), started_ns),
+        )
         self._page, self._mark = Page(plain, gzip.compress(plain, 1)), mark
         return self._page
 
@@ -113,6 +150,7 @@ class PageSource:
         own = [r for r in data.results if r.result.sweep_id == sweep.sweep_id]
         facts = sweep_facts(summarise(data), own, data.variants)
         self._finished.pop(sweep.sweep_id, None)
+        self._views[sweep.sweep_id] = view_of(sweep, data.rounds, own)
         if sweep.state is SweepState.DONE:
             self._finished[sweep.sweep_id] = facts
         return facts
@@ -121,24 +159,26 @@ class PageSource:
         self,
         counts: dict[str, int],
         sweeps: list[SweepRecord],
-        devices: list[DeviceRecord],
-        cpu_s: float,
+        reached: list[Reach],
+        running: Iterable[list[RoundRecord]],
+        started_ns: int,
     ) -> Iterator[Sample]:
         yield "assay_build_info", (__version__,), 1
-        for state, n in sorted(Counter(d.state.value for d in devices).items()):
-            yield "assay_devices", (state,), n
+        by_state = Counter(where.value for where in reached)
+        for where in Reach:
+            yield "assay_devices", (where.value,), by_state[where.value]
         for state, n in sorted(Counter(s.state.value for s in sweeps).items()):
             yield "assay_sweeps", (state,), n
         rounds = Counter({state.value: 0 for state in RoundState})
-        for sweep in sweeps:
-            if sweep.state is SweepState.RUNNING:
-                rounds.update(r.state.value for r in self._store.rounds(sweep.sweep_id))
+        for some in running:
+            rounds.update(r.state.value for r in some)
         for state, n in sorted(rounds.items()):
             yield "assay_rounds", (state,), n
         for table, n in sorted(counts.items()):
             yield "assay_store_rows", (table,), n
         yield "assay_exporter_render_success", (), 1
         yield "assay_exporter_render_timestamp_seconds", (), time.time()
+        cpu_s = (time.thread_time_ns() - started_ns) / _SECOND_NS
         yield "assay_exporter_render_cpu_seconds", (), cpu_s
 
 
@@ -153,7 +193,9 @@ class Exporter:
         *,
         budget: int = SERIES_BUDGET,
         poll_s: float = _POLL_S,
+        vitals: VitalsSource = dict,
     ) -> None:
+        self._vitals = vitals
         self._open_source = open_source
         self._budget = budget
         self._poll_s = poll_s
@@ -188,7 +230,7 @@ class Exporter:
 
     def _render_until_stopped(self) -> None:
         with self._open_source() as store:
-            source = PageSource(store, self._budget)
+            source = PageSource(store, self._budget, vitals=self._vitals)
             while not self._stop.is_set():
                 started = time.monotonic()
                 self._refresh(source)
@@ -211,6 +253,7 @@ def start_exporter(
     *,
     budget: int = SERIES_BUDGET,
     poll_s: float = _POLL_S,
+    vitals: VitalsSource = dict,
 ) -> Exporter:
     """Serves ``/metrics`` of a home (or of the store a factory opens) from threads of its own.
 
@@ -222,12 +265,18 @@ def start_exporter(
         store = open_store(source) if isinstance(source, Home) else source()
         return contextlib.closing(store)
 
-    return Exporter(opened, host, port, budget=budget, poll_s=poll_s)
+    return Exporter(opened, host, port, budget=budget, poll_s=poll_s, vitals=vitals)
 
 
-def render_once(store: Store, budget: int = SERIES_BUDGET) -> bytes:
+def render_once(
+    store: Store,
+    budget: int = SERIES_BUDGET,
+    *,
+    vitals: VitalsSource = dict,
+    now_ns: Callable[[], int] = time.time_ns,
+) -> bytes:
     """The page as one would scrape it now, without a server."""
-    return PageSource(store, budget).page().plain
+    return PageSource(store, budget, vitals=vitals, now_ns=now_ns).page().plain
 
 
 class _Server(ThreadingHTTPServer):

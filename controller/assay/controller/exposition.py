@@ -6,6 +6,7 @@ that several sweeps or several devices share shows its newest result.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from assay.controller.compare import Comparison
 from assay.controller.figures import CellFigures, EnergyFigure, Estimate
 from assay.controller.labels import scenario_label
-from assay.controller.records import DeviceRecord, DeviceState, ResultRecord, VariantRecord
+from assay.controller.records import ResultRecord, VariantRecord
 from assay.controller.rows import CanaryRow, Row, Section, Summary
+from assay.controller.summary import count_reasons
 from assay.core.metrics import METRICS
-from assay.core.model import VerdictKind
+from assay.core.model import Energy, Result, VerdictKind
 
 SERIES_BUDGET = 50_000
 _SECOND_NS = 1e9
@@ -52,14 +55,20 @@ def sweep_facts(
     summary: Summary, own: Iterable[ResultRecord], variants: Mapping[str, VariantRecord]
 ) -> SweepFacts:
     """Reduces a sweep; ``own`` are the results it measured itself, which alone are counted."""
-    verdicts: Counter[str] = Counter()
+    measured = list(own)
+    verdicts = Counter(record.result.verdict.kind.value for record in measured)
     reasons: Counter[str] = Counter()
-    for record in own:
-        verdicts[record.result.verdict.kind.value] += 1
-        reasons.update(reason.code for reason in record.result.verdict.reasons)
-        if record.result.failure is not None:
-            reasons[record.result.failure.code] += 1
-    points = [_row_point(s, row) for s in summary.sections for row in s.rows if row.counts]
+    for counted in count_reasons(measured):
+        reasons[counted.code] += counted.count
+    by_cell: dict[str, list[ResultRecord]] = {}
+    for record in measured:
+        by_cell.setdefault(record.result.run.cell_key, []).append(record)
+    points = [
+        point
+        for section in summary.sections
+        for row in section.rows
+        if (point := _row_point(section, row, by_cell.get(row.cell.cell_key, ()))) is not None
+    ]
     points += [_canary_point(c) for c in summary.canaries if c.figures.counts]
     samples = {s[:2]: s for row in summary.rows for s in _variant_samples(row, variants)}
     return SweepFacts(tuple(points), tuple(samples.values()), verdicts, reasons)
@@ -71,7 +80,7 @@ def results_page(facts: Sequence[SweepFacts], budget: int = SERIES_BUDGET) -> tu
     ``facts`` run from the oldest sweep to the newest.
     """
     points, dropped = within_budget([p for f in facts for p in f.points], budget)
-    families = _Families()
+    families = Families()
     for point in points:
         for name, tail, value in point.samples:
             families.add(name, (*point.labels[:1], point.device, *point.labels[1:], *tail), value)
@@ -109,29 +118,23 @@ def within_budget(points: Sequence[Point], budget: int) -> tuple[list[Point], in
     return fitting, wanted - _series(fitting)
 
 
-def plane_page(
-    devices: Sequence[DeviceRecord],
-    plane: Iterable[Sample],
-) -> bytes:
-    """The page's part about devices and the controller itself."""
-    families = _Families()
-    for device in devices:
-        for sample in _device_samples(device):
-            families.add(*sample)
-    for sample in plane:
-        families.add(*sample)
-    return families.page()
-
-
-def _row_point(section: Section, row: Row) -> Point:
+def _row_point(section: Section, row: Row, own: Sequence[ResultRecord]) -> Point | None:
+    """A cell that does not count shows how many results it has, and no figure."""
     figures = row.figures
-    samples = list(_cell_samples(figures))
+    samples = list(_cell_samples(figures)) if row.counts else []
     if row.latency_ratio is not None:
         samples.append(("assay_latency_ratio", (), row.latency_ratio))
+    if row.comparison is not None:
+        samples += _comparison_samples(row.comparison)
+    kinds = Counter(record.result.verdict.kind.value for record in own)
+    samples += [("assay_cell_results", (kind,), n) for kind, n in sorted(kinds.items())]
+    if not samples:
+        return None
+    newest = [*figures.counted[-1:], *own[-1:]]
     return Point(
         device=section.device,
         labels=(section.device_class, row.model, row.variant, row.runtime, section.scenario),
-        recorded_ns=figures.counted[-1].recorded_ns,
+        recorded_ns=max(record.recorded_ns for record in newest),
         samples=tuple(samples),
     )
 
@@ -167,8 +170,31 @@ def _cell_samples(figures: CellFigures) -> Iterator[Sample]:
         yield "assay_accuracy_samples", (), figures.quality.n
     yield from _seconds("assay_model_load_seconds", figures.load_ns)
     yield from _seconds("assay_first_inference_seconds", figures.first_inference_ns)
-    newest = figures.counted[-1].recorded_ns
-    yield "assay_result_timestamp_seconds", (), newest / _SECOND_NS
+    newest = figures.counted[-1]
+    yield "assay_result_timestamp_seconds", (), newest.recorded_ns / _SECOND_NS
+    yield from _run_samples(newest.result)
+
+
+def _run_samples(run: Result) -> Iterator[Sample]:
+    """The board during one run, beside its latency."""
+    conditions = run.conditions
+    if conditions is not None and conditions.temperature_max_c is not None:
+        yield "assay_run_temperature_celsius", (), conditions.temperature_max_c
+    if conditions is not None and conditions.clock_median_hz is not None:
+        yield "assay_run_clock_hertz", (), conditions.clock_median_hz
+    if isinstance(run.energy, Energy):
+        source = (run.energy.tier.value, run.energy.scope)
+        yield "assay_run_power_watts", (*source, "idle"), run.energy.idle_w
+        yield "assay_run_power_watts", (*source, "active"), run.energy.active_w
+
+
+def _comparison_samples(comparison: Comparison) -> Iterator[Sample]:
+    yield "assay_comparison_finding", (comparison.finding.value,), 1
+    if comparison.effect is None or comparison.low is None or comparison.high is None:
+        return
+    yield "assay_comparison_ratio", (), math.exp(comparison.effect)
+    yield "assay_comparison_low_ratio", (), math.exp(comparison.low)
+    yield "assay_comparison_high_ratio", (), math.exp(comparison.high)
 
 
 def _seconds(name: str, figure: Estimate | None) -> Iterator[Sample]:
@@ -186,24 +212,6 @@ def _variant_samples(row: Row, variants: Mapping[str, VariantRecord]) -> Iterato
         yield "assay_variant_info", labels, 1
 
 
-def _device_samples(device: DeviceRecord) -> Iterator[Sample]:
-    facts = device.facts
-    here = (facts.device_class if facts else "", device.name)
-    yield "assay_device_active", here, float(device.state is DeviceState.ACTIVE)
-    expiry_s = device.certificate_not_after_ns / _SECOND_NS
-    yield "assay_device_certificate_expiry_timestamp_seconds", here, expiry_s
-    if device.last_seen_ns is not None:
-        seen_s = device.last_seen_ns / _SECOND_NS
-        yield "assay_device_last_seen_timestamp_seconds", here, seen_s
-    if facts is None:
-        return
-    about = (facts.board, facts.cpu.model, facts.os, facts.kernel, facts.governor or "")
-    yield "assay_device_info", (*here, *about, facts.agent_version), 1
-    yield "assay_device_memory_bytes", here, facts.memory_total_bytes
-    for sampler in facts.samplers:
-        yield "assay_sampler_success", (*here, sampler.name), float(not sampler.absent_reason)
-
-
 def _newest(points: Iterable[Point]) -> list[Point]:
     kept: dict[tuple[str, Labels], Point] = {}
     for point in points:
@@ -218,7 +226,7 @@ def _series(points: Iterable[Point]) -> int:
     return sum(len(point.samples) for point in points)
 
 
-class _Families(Collector):
+class Families(Collector):
     """Families of the catalogue, filled sample by sample; only those with samples are shown."""
 
     def __init__(self) -> None:

@@ -87,11 +87,11 @@ def read_vitals(request: fleet_pb2.SyncRequest, now_ns: int) -> Vitals:
     )
 
 
-def expected_by_ns(device: DeviceRecord, vitals: Vitals | None) -> int | None:
-    """When silence of this device begins to count; None where it was never heard."""
-    if vitals is not None:
-        return max(vitals.expected_by_ns, device.last_seen_ns or 0)
-    return device.last_seen_ns
+def expected_by_ns(device: DeviceRecord, vitals: Vitals | None) -> int:
+    """When silence of this device begins to count: from its enrolment on where it was never
+    heard."""
+    heard_ns = vitals.expected_by_ns if vitals is not None else 0
+    return max(heard_ns, device.last_seen_ns or device.enrolled_ns)
 
 
 def reach(device: DeviceRecord, vitals: Vitals | None, now_ns: int) -> Reach:
@@ -100,12 +100,13 @@ def reach(device: DeviceRecord, vitals: Vitals | None, now_ns: int) -> Reach:
         return Reach.REVOKED
     if device.state is DeviceState.QUARANTINED:
         return Reach.QUARANTINED
-    expected = expected_by_ns(device, vitals)
-    if expected is None or now_ns - expected > LOST_NS:
+    silent_ns = now_ns - expected_by_ns(device, vitals)
+    if silent_ns > LOST_NS:
         return Reach.LOST
-    return Reach.SILENT if now_ns - expected > SILENT_NS else Reach.ONLINE
+    return Reach.SILENT if silent_ns > SILENT_NS else Reach.ONLINE
 
 
 def _word(state: int) -> str:
-    name = fleet_pb2.AttemptState.Name(state) if state in fleet_pb2.AttemptState.values() else ""
-    return name.removeprefix("ATTEMPT_STATE_").lower()
+    """``measuring`` and the like; empty for a state of a newer agent."""
+    names = [name for name, value in fleet_pb2.AttemptState.items() if value == state]
+    return names[0].removeprefix("ATTEMPT_STATE_").lower() if names else ""

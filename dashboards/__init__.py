@@ -1,0 +1,1 @@
+"""Dashboards as code; ``python -m dashboards.build`` writes their JSON."""
