@@ -11,10 +11,11 @@ comma   := ,
 EXTRAS  := agent,onnxruntime,litert,controller,variants$(if $(filter yes,$(LITERT)),$(comma)variants-litert)
 GENERATOR := build/generator
 
-.PHONY: demo test test-unit lint protos protos-check docs docs-check test-system clean help
+.PHONY: demo watch-demo dashboards test test-unit lint protos protos-check docs docs-check test-system clean help
 
 help:
 	@echo "make demo         the whole path on real data: build, measure, report"
+	@echo "make watch-demo   the demo's sweep, watched: live page, Prometheus, alerts"
 	@echo "make test         everything that needs no root"
 	@echo "make test-system  what needs root and Debian packages"
 	@echo "make protos       generate assay.v1 anew      make docs   write the generated reference pages"
@@ -32,14 +33,21 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing Assay with everything the tests need (a minute or two)"
-	@$(INSTALL) -e '.[$(EXTRAS),test]'
+	@$(INSTALL) -e '.[$(EXTRAS),ncnn,variants-ncnn,test]'
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo
 	@$(BIN)/assay demo $(ARGS)
 
+# Controller, agent and Prometheus with its rules, watching the demo's sweep.
+watch-demo: $(VENV)/.demo
+	@$(BIN)/python -m bench.watch.demo $(ARGS)
+
+dashboards: $(VENV)/.test
+	@$(BIN)/python -m dashboards.build
+
 test: $(VENV)/.test lint protos-check docs-check
-	$(BIN)/pytest -m 'not system'
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not system'
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ from assay.controller.records import (
     VariantRecord,
 )
 from assay.controller.sweep_data import SweepData
+from assay.controller.vitals import Vitals
 from assay.core import digest
 from assay.core.cas import ContentStore
 from assay.core.convert import to_bytes
@@ -128,6 +129,23 @@ def make_device(name: str = "pi-bench-1", **changes: Any) -> DeviceRecord:
         last_seen_ns=T0_NS + 600 * SECOND_NS,
     )
     return replace(device, **changes)
+
+
+def make_vitals(**changes: Any) -> Vitals:
+    """A healthy device's newest Sync, in the middle of a measurement."""
+    vitals = Vitals(
+        seen_ns=T0_NS + 700 * 10**9,
+        quiet_until_ns=0,
+        temperature_c=51.5,
+        memory_available_bytes=6e9,
+        disk_free_bytes=2e10,
+        spool_entries=3,
+        spool_bytes=4096,
+        throttled=False,
+        accepting=True,
+        doing="measuring",
+    )
+    return replace(vitals, **changes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from assay.core.ncnn_file import NcnnFile, NcnnTensor, unpack
 from tests.conftest import need
 from tests.tinymodels import save_mlp, save_onnx
 
-
 # TorchScript is what pnnx reads besides ONNX; torch's word that it will go is known.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 

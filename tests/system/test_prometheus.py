@@ -22,7 +22,7 @@ from assay.controller.summary import summarise
 from assay.controller.sweep_data import load_sweep
 from assay.core.metrics import CONTROLLER_METRICS
 from tests.conftest import REPOSITORY, need
-from tests.factories import SHAPES, FakeStore, make_device, make_energy, make_sweep
+from tests.factories import SHAPES, FakeStore, make_device, make_energy, make_sweep, make_vitals
 from tests.stored import stored_sweep
 
 pytestmark = pytest.mark.system
@@ -47,7 +47,8 @@ def exporter(store: Store) -> Iterator[Exporter]:
         def __getattr__(self, name: str) -> Any:
             return (lambda: None) if name == "close" else getattr(store, name)
 
-    with start_exporter(Borrowed, "127.0.0.1", 0) as exporter:  # type: ignore[arg-type]
+    vitals = {"id-pi-bench-1": make_vitals()}
+    with start_exporter(Borrowed, "127.0.0.1", 0, vitals=lambda: vitals) as exporter:  # type: ignore[arg-type]
         yield exporter
 
 
@@ -155,8 +156,8 @@ def test_every_metric_the_store_can_give_is_there(prometheus: str) -> None:
     names = {
         labels["__name__"] for labels, _ in query(prometheus, '{job="assay", __name__=~"assay_.+"}')
     }
-    energy = {m.name for m in CONTROLLER_METRICS if "energy" in m.name}
-    assert names == {m.name for m in CONTROLLER_METRICS} - energy
+    unsensed = {m.name for m in CONTROLLER_METRICS if "energy" in m.name or "power" in m.name}
+    assert names == {m.name for m in CONTROLLER_METRICS} - unsensed
 
 
 def test_the_shipped_configuration_is_valid() -> None:

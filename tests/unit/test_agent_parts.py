@@ -11,7 +11,9 @@ import threading
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
+from assay.agent import facts as facts_module
 from assay.agent.affinity import CpuChooser, pin_threads
 from assay.agent.config import AgentConfig
 from assay.agent.ending import Ending
@@ -29,7 +31,7 @@ from assay.core.errors import (
     RuntimeAbsent,
     UsageError,
 )
-from assay.core.model import CpuFacts, FailureClass, Isolation, Result, RuntimeFacts
+from assay.core.model import Absent, CpuFacts, FailureClass, Isolation, Result, RuntimeFacts
 from assay.v1 import job_pb2
 from tests import plane
 from tests.unit.test_agent_rounds import a_round
@@ -159,6 +161,21 @@ def test_labels_travel_as_capabilities_and_facts_are_looked_at_again(tmp_path: P
             RuntimeFacts("onnxruntime", "1.23", ("CPUExecutionProvider",)),
         )
         assert "label:site=lab" in refreshed.capabilities
+
+
+def test_a_device_without_any_runtime_is_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = (("onnxruntime", Absent("no such module")), ("litert", Absent("died by SIGILL")))
+    monkeypatch.setattr(facts_module, "probe_runtimes", lambda: absent)
+    with structlog.testing.capture_logs() as logs:
+        source = FactsSource.probe(tmp_path, {})
+    assert source.current().runtimes == ()
+    assert [(line["runtime"], line["reason"]) for line in logs[:2]] == [
+        ("onnxruntime", "no such module"),
+        ("litert", "died by SIGILL"),
+    ]
+    assert "pip install 'assay-fleet[onnxruntime]'" in logs[2]["event"]
 
 
 def test_health_is_read_from_the_board(tmp_path: Path) -> None:

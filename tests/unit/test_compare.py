@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.controller.compare import (
+    ASYMMETRY_ALPHA,
     LOOKS,
     Finding,
+    InvalidRates,
     Look,
     Rules,
     compare,
@@ -170,11 +172,46 @@ def test_no_shared_round_gives_no_effect() -> None:
 
 
 def test_a_side_that_is_invalid_more_often_makes_it_inconclusive() -> None:
-    spoiled = [PairedRound(1.0, None)] * 2
+    spoiled = [PairedRound(1.0, None)] * 5
     found = compare([*rounds_of(-0.05, 10), *spoiled], Rules())
     assert (found.finding, found.codes) == (Finding.INCONCLUSIVE, ("asymmetric_validity",))
-    assert (found.invalid.baseline, found.invalid.candidate, found.invalid.rounds) == (0, 2, 12)
-    assert "candidate 2 of 12" in found.detail
+    assert (found.invalid.baseline, found.invalid.candidate, found.invalid.rounds) == (0, 5, 15)
+    assert "candidate 5 of 15 (exact p 0.062)" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("baseline_only", "candidate_only", "both", "objects"),
+    [
+        (0, 0, 0, False),
+        (0, 4, 0, False),
+        (0, 5, 0, True),
+        (5, 0, 0, True),
+        (1, 6, 0, False),
+        (1, 7, 0, True),
+        (2, 9, 7, True),
+        (3, 9, 0, False),
+        (0, 4, 40, False),
+    ],
+)
+def test_asymmetry_is_what_chance_does_not_explain(
+    baseline_only: int, candidate_only: int, both: int, objects: bool
+) -> None:
+    rates = InvalidRates(baseline_only + both, candidate_only + both, 60, both)
+    assert rates.asymmetric is objects
+    assert rates.probability == InvalidRates(rates.candidate, rates.baseline, 60, both).probability
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.3])
+def test_chance_alone_is_objected_to_at_most_once_in_ten(share: float) -> None:
+    """Exactly, over every split of 20 rounds whose sides are disturbed independently."""
+    one = share * (1 - share)
+    objected = 0.0
+    for b in range(21):
+        for c in range(21 - b):
+            ways = math.comb(20, b) * math.comb(20 - b, c)
+            chance = ways * one ** (b + c) * (1 - 2 * one) ** (20 - b - c)
+            objected += chance * InvalidRates(b, c, 20).asymmetric
+    assert objected <= ASYMMETRY_ALPHA
 
 
 def test_as_many_invalid_rounds_on_both_sides_do_no_harm() -> None:

@@ -44,7 +44,7 @@ def _strategy(hint: Any) -> st.SearchStrategy[Any]:
     if origin is tuple:
         return st.lists(_strategy(args[0]), max_size=2).map(tuple)
     if origin is Mapping:
-        return st.dictionaries(_strategy(str), _strategy(str), max_size=2)
+        return st.dictionaries(_strategy(args[0]), _strategy(args[1]), max_size=2)
     if args:
         return st.one_of(*(_strategy(arg) for arg in args))
     return st.none() if hint is type(None) else st.from_type(hint)

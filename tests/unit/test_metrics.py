@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from assay.controller.exporter import render_once
 from assay.controller.exposition import Point, within_budget
+from assay.controller.records import SweepState
 from assay.controller.sweep_data import SweepData
 from assay.core.metrics import AGENT_METRICS, CATALOGUE, CONTROLLER_METRICS, LABELS, METRICS
 from assay.core.metrics import MetricKind as Kind
@@ -25,6 +26,7 @@ from tests.factories import (
     make_energy,
     make_sweep,
     make_sweep_record,
+    make_vitals,
 )
 
 GOLDEN = REPOSITORY / "tests/golden/metrics.txt"
@@ -34,7 +36,10 @@ _VOLATILE = re.compile(
 
 
 def page_of(*sweeps: SweepData, budget: int = 50_000) -> str:
-    return render_once(FakeStore(*sweeps), budget).decode()  # type: ignore[arg-type]
+    def now_ns() -> int:
+        return T0_NS + 700 * 10**9
+
+    return render_once(FakeStore(*sweeps), budget, now_ns=now_ns).decode()  # type: ignore[arg-type]
 
 
 def values(page: str, name: str) -> dict[tuple[tuple[str, str], ...], float]:
@@ -104,7 +109,8 @@ def test_every_controller_metric_can_be_rendered() -> None:
     )
     spoilt = make_sweep(shapes=SHAPES[3:8])
     both = replace(spoilt, sweep=make_sweep_record(sweep_id="s2", name="other"), cells=spoilt.cells)
-    page = page_of(replace(data, results=results), both)
+    store = FakeStore(replace(data, results=results), both)
+    page = render_once(store, vitals=lambda: {"id-pi-bench-1": make_vitals()}).decode()  # type: ignore[arg-type]
     shown = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")}
     assert shown == {metric.name for metric in CONTROLLER_METRICS}
 
@@ -185,6 +191,68 @@ def test_hostile_names_cannot_break_the_page() -> None:
     assert not values(page, "assay_evil")
     names = {dict(key)["variant"] for key in values(page, "assay_macs")}
     assert names == {shapes[0].name}
+
+
+# the fleet and the sweeps
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "state"), [(60, "online"), (200, "silent"), (700, "lost"), (-5, "online")]
+)
+def test_a_device_is_silent_then_lost_once_its_quiet_window_is_over(
+    silent_s: int, state: str
+) -> None:
+    quiet_until_ns = T0_NS + 3600 * 10**9
+    vitals = make_vitals(quiet_until_ns=quiet_until_ns)
+    page = render_once(
+        FakeStore(small_sweep()),  # type: ignore[arg-type]
+        vitals=lambda: {"id-pi-bench-1": vitals},
+        now_ns=lambda: quiet_until_ns + silent_s * 10**9,
+    ).decode()
+    states = {
+        dict(key)["state"]: value for key, value in values(page, "assay_device_state").items()
+    }
+    assert [name for name, value in states.items() if value] == [state]
+    assert values(page, "assay_devices")[(("state", state),)] == 1
+    here = (("device", "pi-bench-1"), ("device_class", "rpi5"))
+    expected = values(page, "assay_device_expected_by_timestamp_seconds")[here]
+    assert expected == quiet_until_ns / 1e9
+
+
+def test_vitals_are_shown_and_a_device_never_heard_has_none() -> None:
+    here = (("device", "pi-bench-1"), ("device_class", "rpi5"))
+    store = FakeStore(small_sweep())
+    hot = make_vitals(temperature_c=None, throttled=True, accepting=False)
+    page = render_once(store, vitals=lambda: {"id-pi-bench-1": hot}).decode()  # type: ignore[arg-type]
+    assert values(page, "assay_device_throttled") == {here: 1}
+    assert values(page, "assay_device_accepting") == {here: 0}
+    assert values(page, "assay_device_measuring") == {here: 1}
+    assert values(page, "assay_device_temperature_celsius") == {}
+    assert values(page_of(small_sweep()), "assay_device_throttled") == {}
+
+
+def test_a_sweeps_progress_is_what_its_results_and_rounds_say() -> None:
+    data = make_sweep()
+    page = page_of(data)
+    results = values(page, "assay_sweep_results")
+    assert results[(("sweep", "demo"), ("verdict", "suspect"))] == 5
+    assert values(page, "assay_sweep_runs")[(("state", "done"), ("sweep", "demo"))] == 54
+    failures = values(page, "assay_sweep_failures")
+    wanted = sum(r.result.failure is not None for r in data.results)
+    assert failures[(("class", "model"), ("sweep", "demo"))] == wanted > 0
+    newest = max(r.recorded_ns for r in data.results) / 1e9
+    assert values(page, "assay_sweep_progress_timestamp_seconds")[(("sweep", "demo"),)] == newest
+
+
+def test_only_the_newest_sweeps_and_running_ones_are_named() -> None:
+    sweeps = []
+    for i in range(9):
+        state = SweepState.RUNNING if i == 0 else SweepState.DONE
+        record = make_sweep_record(sweep_id=f"s{i}", name=f"n{i}", created_ns=T0_NS + i)
+        data = replace(small_sweep(), sweep=replace(record, state=state), results=())
+        sweeps.append(data)
+    named = {dict(key)["sweep"] for key in values(page_of(*sweeps), "assay_sweep_running")}
+    assert named == {"n0", "n4", "n5", "n6", "n7", "n8"}
 
 
 # the budget

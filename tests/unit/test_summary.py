@@ -8,6 +8,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from assay.agent.reasons import CATALOGUE
 from assay.controller import numbers
 from assay.controller.compare import Finding
 from assay.controller.figures import EnergyFigure, Spread, cell_figures, estimate, middle_run
@@ -16,7 +17,7 @@ from assay.controller.labels import runtime_label, scenario_label
 from assay.controller.reasons import REASONS, reason
 from assay.controller.records import ResultRecord
 from assay.controller.rows import Row, RowStatus, Section
-from assay.controller.summary import summarise
+from assay.controller.summary import count_reasons, summarise
 from assay.controller.sweep_data import SweepData, load_sweep
 from assay.controller.terminal import render_summary, verdict_text
 from assay.core.errors import TABLE, NotFound
@@ -37,37 +38,6 @@ from tests.factories import (
     make_sweep,
     make_sweep_record,
     make_variant,
-)
-
-GUARD_CODES = (
-    "throttled",
-    "freq_moved",
-    "cpu_contended",
-    "not_steady",
-    "output_mismatch",
-    "clock_jump",
-    "low_n",
-    "swap_or_major_faults",
-    "worker_crashed",
-    "worker_oom",
-    "model_hash_mismatch",
-    "drift",
-    "outliers",
-    "overhead_bound",
-    "throttle_history_dirty",
-    "usb_powered",
-    "power_uncalibrated",
-    "energy_aliased",
-    "baseline_drift",
-    "hot_start",
-    "battery_low",
-    "isolation_none",
-    "fallback_ops",
-    "background_load",
-    "steal",
-    "scraped",
-    "outputs_unchecked",
-    "energy_inconclusive",
 )
 
 
@@ -338,14 +308,23 @@ def test_energy_is_said_with_its_uncertainty_where_it_was_measured() -> None:
     assert "Least energy: fp32 in onnxruntime, 4.10 mJ ± 98.4 µJ" in said(data)
 
 
-@pytest.mark.parametrize("code", GUARD_CODES)
-def test_every_reason_code_of_the_guards_has_a_meaning_and_a_cure(code: str) -> None:
+@pytest.mark.parametrize("code", [each.code for each in CATALOGUE])
+def test_every_reason_code_of_the_agent_has_a_meaning_and_a_cure(code: str) -> None:
     assert REASONS[code].meaning
     assert REASONS[code].cure
 
 
 def test_an_unknown_code_is_repeated_rather_than_hidden() -> None:
     assert reason("new_guard").meaning == "new guard"
+
+
+def test_a_failure_that_is_also_a_reason_is_counted_once() -> None:
+    crashed = make_failure(make_cell())
+    code = crashed.result.failure.code if crashed.result.failure else ""
+    both = Verdict(Kind.INVALID, (Reason(code, True, "seen by the runner"),))
+    record = replace(crashed, result=replace(crashed.result, verdict=both))
+    (counted,) = count_reasons([record])
+    assert (counted.code, counted.count) == (code, 1)
 
 
 def test_failure_codes_of_the_table_that_a_run_may_carry_have_cures() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from assay.agent.runtimes.base import Bound, TensorSpec
+from assay.agent.worker import checks
 from assay.agent.worker.checks import (
     check_golden,
     dequantised,
@@ -139,7 +140,8 @@ def test_only_quantised_outputs_are_made_real() -> None:
     assert real[0].tolist() == [1.0] and real[1].dtype == np.int64
 
 
-def test_the_whole_dataset_is_evaluated_in_its_order() -> None:
+def test_the_whole_dataset_is_evaluated_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_PROGRESS_EVERY_S", 0.0)
     model, given, told = Doubling(batch=4), arrays(6), []
     found = evaluate(model, golden(model, given), "digits", told.append)
     assert found is not None

@@ -35,6 +35,13 @@ def test_bytes_go_through_preprocessing_also_where_the_input_is_called_x() -> No
     assert np.all(data.feed([0], 1)["x"] == 127.5)
 
 
+def test_an_input_called_x_goes_through_preprocessing_too() -> None:
+    x = np.full((2, 4), 255, dtype=np.uint8)
+    for name in ("x", "input_1"):
+        data = dataset(TensorSpec(name, "float32", (None, 4)), x, '{"scale": 0.00392156862745098}')
+        assert np.allclose(data.feed([0], 1)[name], 1.0)
+
+
 def test_channels_move_only_where_nothing_else_fits() -> None:
     x = np.arange(2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3)
     feed = dataset(IMAGE, x).feed([1], 1)["image"]

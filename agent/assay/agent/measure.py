@@ -110,19 +110,30 @@ def measure(
         failure = Failure(_class_of(error), error.code, str(error))
     finally:
         shutil.rmtree(run_dir, ignore_errors=True)
-    provenance = Provenance(
-        device_name=device_name,
-        device=device,
-        runtime_version=observed.report.runtime_version if observed else "",
-        started_unix_ns=started_unix_ns,
-        duration_ns=time.monotonic_ns() - begin_ns,
-        harness_version=__version__,
-        placement=observed.report.placement if observed else (),
-    )
+    provenance = _provenance(device, device_name, observed, started_unix_ns, begin_ns)
     if observed is None or failure is not None:
         assert failure is not None
         return _failed(setting, observed, failure, provenance)
     return _judged(setting, observed, provenance, trace)
+
+
+def _provenance(
+    device: DeviceFacts,
+    device_name: str,
+    observed: Observed | None,
+    started_unix_ns: int,
+    begin_ns: int,
+) -> Provenance:
+    report = observed.report if observed is not None else None
+    return Provenance(
+        device_name=device_name,
+        device=device,
+        runtime_version=report.runtime_version if report else "",
+        started_unix_ns=started_unix_ns,
+        duration_ns=time.monotonic_ns() - begin_ns,
+        harness_version=__version__,
+        placement=report.placement if report else (),
+    )
 
 
 def _judged(

@@ -37,6 +37,7 @@ from assay.core.model import Profile, WorkerOrder, WorkerReport
 WORKER: Final = (sys.executable, "-m", "assay.agent.worker")
 
 _POLL_S = 0.1
+_END_POLL_S = 0.01
 _TERM_GRACE_S = 1.0
 _STDERR_KEPT_BYTES = 16_384
 _STDERR_SHOWN_LINES = 5
@@ -98,9 +99,9 @@ def run_worker(
         with _start([*command, str(order_path)], scratch, memory_limit_bytes) as child:
             watch = _Watch(child, time_box, cancel, on_state)
             try:
-                status = watch.until_end()
+                watch.until_end()
             finally:
-                _end_group(child)
+                status = _end_group(child)
         _raise_for(status, watch.stderr, oom_killed=_oom_kills() > kills_before)
         return _report(run_dir / "report.pb", watch.stderr)
     finally:
@@ -150,13 +151,13 @@ class _Watch:
         self._deadline_s = time.monotonic() + time_box.seconds("")
         self.stderr = b""
 
-    def until_end(self) -> int:
-        """The worker's exit status as ``Popen.returncode`` has it."""
+    def until_end(self) -> None:
+        """Returns once the worker has ended, before it is reaped."""
         assert self._child.stdout is not None and self._child.stderr is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._child.stdout, selectors.EVENT_READ, self._hear)
             selector.register(self._child.stderr, selectors.EVENT_READ, self._keep)
-            while self._child.poll() is None:
+            while not _ended(self._child.pid):
                 self._check()
                 # With both pipes closed only the process itself is left to wait for.
                 if not selector.get_map():
@@ -165,7 +166,6 @@ class _Watch:
             # What it said last; a child it left behind may hold the pipe open, so no waiting.
             self._read(selector, 0)
             self._read(selector, 0)
-        return self._child.returncode
 
     def _check(self) -> None:
         if self._cancel.is_set():
@@ -211,17 +211,25 @@ class _Watch:
         self.stderr = (self.stderr + data)[-_STDERR_KEPT_BYTES:]
 
 
-def _end_group(child: subprocess.Popen[bytes]) -> None:
-    """Ends whatever is left of the worker's group and session, politely first if it still runs."""
-    if child.poll() is None:
+def _ended(pid: int) -> bool:
+    """Whether a child has ended. It is left unreaped, so that its number stays ours until its
+    group has been killed."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> int:
+    """Ends whatever is left of the worker's group and session, politely first if it still runs;
+    returns its exit status as ``Popen.returncode`` has it."""
+    if not _ended(child.pid):
         _signal_group(child.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(_TERM_GRACE_S)
+        deadline = time.monotonic() + _TERM_GRACE_S
+        while not _ended(child.pid) and time.monotonic() < deadline:
+            time.sleep(_END_POLL_S)
     _signal_group(child.pid, signal.SIGKILL)
     for pid in _session_members(child.pid):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
-    child.wait()
+    return child.wait()
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -31,6 +31,7 @@ __all__ = ["SamplerCounters", "SamplerProcess", "Series", "main"]
 _READY = b"ready\n"
 _READY_WAIT_S = 10.0
 _STOP_WAIT_S = 5.0
+_POLL_S = 0.005
 # What the kernel cannot know of an attached meter and its owner states.
 _WIRING = (SHUNT_VARIABLE, SIGN_VARIABLE, PORT_VARIABLE)
 
@@ -60,6 +61,7 @@ class SamplerProcess:
         argv = [sys.executable, "-m", __name__, "--out", str(out_path), "--hz", str(hz)]
         argv += ["--cpus", ",".join(map(str, cpus)), "--sysroot", str(sysroot)]
         try:
+            out_path.unlink(missing_ok=True)
             child = subprocess.Popen(
                 argv,
                 stdin=subprocess.PIPE,
@@ -114,14 +116,22 @@ class SamplerProcess:
         assert child.stdin is not None and child.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             child.stdin.close()
-        try:
-            child.wait(_STOP_WAIT_S)
-        except subprocess.TimeoutExpired:
+        if not _exits(child.pid, _STOP_WAIT_S):
             self.loss = self.loss or f"the sampler process did not stop within {_STOP_WAIT_S:g} s"
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
         child.stdout.close()
         return child.wait()
+
+
+def _exits(pid: int, seconds: float) -> bool:
+    """Waits without reaping, so that the group's number stays ours until it has been killed."""
+    end = time.monotonic() + seconds
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        if time.monotonic() > end:
+            return False
+        time.sleep(_POLL_S)
+    return True
 
 
 def _becomes_ready(child: subprocess.Popen[bytes]) -> bool:

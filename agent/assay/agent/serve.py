@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assay.agent.affinity import CpuChooser, pin_threads
 from assay.agent.cache import ArtifactCache
@@ -15,7 +16,6 @@ from assay.agent.clock import Clock
 from assay.agent.config import AgentConfig
 from assay.agent.drain import Drain
 from assay.agent.ending import Ending
-from assay.agent.exporter import Exporter, Sources, page_capability
 from assay.agent.facts import FactsSource
 from assay.agent.fetch import Fetcher
 from assay.agent.health import HealthReader
@@ -39,6 +39,9 @@ from assay.core.errors import EXIT_INTERRUPTED, EXIT_OK, AssayError
 from assay.core.model import DeviceFacts, RunSpec
 from assay.core.systemd import Notifier
 from assay.v1 import job_pb2
+
+if TYPE_CHECKING:
+    from assay.agent.exporter import Exporter
 
 _LOG = log.get(__name__)
 _JOIN_S = 15.0
@@ -121,11 +124,7 @@ class Agent:
         self._exporter: Exporter | None = None
         self._page = ""
         if config.metrics_port is not None:
-            sources = Sources(identity.name, health.read, self._book, self._quiet)
-            self._exporter = Exporter(config.metrics_host, config.metrics_port, sources)
-            self._page = page_capability(
-                config.metrics_host, self._exporter.port, identity.fleet_address
-            )
+            self._start_exporter(config.metrics_host, config.metrics_port, health)
         self._executor = self._make_executor(traces)
 
     def _with_page(self, facts: DeviceFacts) -> DeviceFacts:
@@ -195,6 +194,14 @@ class Agent:
             scrapes=lambda: self._exporter.scrapes if self._exporter is not None else 0,
             clock=self._clock,
         )
+
+    def _start_exporter(self, host: str, port: int, health: HealthReader) -> None:
+        # An HTTP server is 2 MB that most agents do without.
+        from assay.agent.exporter import Exporter, Sources, page_capability
+
+        sources = Sources(self._identity.name, health.read, self._book, self._quiet)
+        self._exporter = Exporter(host, port, sources)
+        self._page = page_capability(host, self._exporter.port, self._identity.fleet_address)
 
     def _measure(
         self,

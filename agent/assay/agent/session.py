@@ -39,6 +39,7 @@ _LOG = log.get(__name__)
 _S = 1_000_000_000
 _SHORTEST_PAUSE_S = 0.05
 _JITTER = 0.1
+_REPLY_S = 10.0
 _FAILURES_BEFORE_HINT = 3
 _HURRIED_WAIT_S = 1.0
 _HURRIED_TRIES = 5
@@ -115,13 +116,8 @@ class Session:
         wait_s = self._until_lease_end(now_ns)
         if not self.quiet.wait_open(wait_s):
             return 0.0
-        if self.assigned < 0 or self._failures:
-            # Whether the controller hears this device is worth knowing at once.
-            wait_s = 0.0
-        if hurry:
-            wait_s = min(wait_s, _HURRIED_WAIT_S if self.book.held or self.spool.entries else 0.0)
         try:
-            reply = self.link.sync(self._request(wait_s=wait_s), timeout_s=wait_s + 10.0)
+            reply = self._sync(self._patience(wait_s, hurry))
         except Cancelled:
             return 0.0
         except Unreachable as error:
@@ -134,16 +130,6 @@ class Session:
             _LOG.error("sync was refused", code=error.code, error=str(error))
             self._answered = False
             return self._backoff.next_s()
-        if self._failures:
-            _LOG.info("controller answered again", after_failures=self._failures)
-            self.on_back()
-        self._answered, self._failures = True, 0
-        self._backoff.succeeded()
-        if reply.proto != PROTO:
-            raise VersionMismatch(
-                f"the controller speaks protocol {reply.proto}, this agent {PROTO}: install the "
-                "same version of Assay on both"
-            )
         self._apply(reply)
         pause_s = reply.next_sync_in.ToNanoseconds() / _S
         return max(_SHORTEST_PAUSE_S, pause_s * self.rng.uniform(1 - _JITTER, 1 + _JITTER))
@@ -154,6 +140,30 @@ class Session:
         reply = self.link.announce(self._request(wait_s=0.0, quiet_for_ns=quiet_for_ns))
         if reply is not None and reply.proto == PROTO:
             self._apply(reply)
+
+    def _patience(self, wait_s: float, hurry: bool) -> float:
+        """How long the reply may be held back."""
+        if self.assigned < 0 or self._failures:
+            # Whether the controller hears this device is worth knowing at once.
+            return 0.0
+        if hurry:
+            busy = self.book.held or self.spool.entries
+            return min(wait_s, _HURRIED_WAIT_S if busy else 0.0)
+        return wait_s
+
+    def _sync(self, wait_s: float) -> fleet_pb2.SyncResponse:
+        reply = self.link.sync(self._request(wait_s=wait_s), timeout_s=wait_s + _REPLY_S)
+        if reply.proto != PROTO:
+            raise VersionMismatch(
+                f"the controller speaks protocol {reply.proto}, this agent {PROTO}: install the "
+                "same version of Assay on both"
+            )
+        if self._failures:
+            _LOG.info("controller answered again", after_failures=self._failures)
+            self.on_back()
+        self._answered, self._failures = True, 0
+        self._backoff.succeeded()
+        return reply
 
     def _accepting(self) -> bool:
         return not (self.spool.near_full or self.draining())

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import structlog
-
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from structlog.typing import FilteringBoundLogger
+
+
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """structlog takes rich in wherever it is installed, for tracebacks we print plainly: 6 MB of
+    an agent that has 60, and most of the time its import takes."""
+    hidden = "rich" not in sys.modules
+    if hidden:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules["rich"]
+
+
+with _without_rich():
+    import structlog
 
 
 def configure(level: str = "info", *, json_lines: bool = False) -> None:

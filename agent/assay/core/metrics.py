@@ -268,7 +268,7 @@ DEVICE_METRICS: tuple[Metric, ...] = (
         "assay_device_expected_by_timestamp_seconds",
         "seconds",
         _DEVICE,
-        "Until then silence is no news: the last sign of life, or the end of the quiet window.",
+        "Until then silence is no news: last sign of life, end of the quiet window, or enrolment.",
     ),
     _gauge(
         "assay_device_rounds",
@@ -306,9 +306,7 @@ DEVICE_METRICS: tuple[Metric, ...] = (
         _DEVICE,
         "Free room of the agent's disk, as of the newest Sync.",
     ),
-    _gauge(
-        "assay_device_spool_entries", "", _DEVICE, "Results measured and not yet acknowledged."
-    ),
+    _gauge("assay_device_spool_entries", "", _DEVICE, "Results measured and not yet acknowledged."),
     _gauge("assay_device_spool_bytes", "bytes", _DEVICE, "Size of the spool's file."),
     _gauge(
         "assay_device_throttled",

@@ -18,6 +18,7 @@ from assay.controller.pairing import PairedRound, Statistic, canary_shift
 from assay.controller.signed_rank import hodges_lehmann, interval
 
 MIN_RESTARTS = 6  # below, no 95 % interval exists: 2 * 2**-5 > 0.05
+ASYMMETRY_ALPHA = 0.10  # docs/decisions/asymmetric-validity.md
 _DESCRIPTIVE_ALPHA = 0.05
 
 
@@ -52,11 +53,27 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class InvalidRates:
-    """Results that are not VALID on either side, out of ``rounds`` both took part in."""
+    """Results that are not VALID on either side, out of ``rounds`` both took part in; ``both``
+    counts the rounds in which neither side's was."""
 
     baseline: int
     candidate: int
     rounds: int
+    both: int = 0
+
+    @property
+    def probability(self) -> float:
+        """How often chance alone would split the rounds that spoilt one side only at least as
+        unevenly: McNemar's exact test, two-sided."""
+        baseline_only, candidate_only = self.baseline - self.both, self.candidate - self.both
+        n, least = baseline_only + candidate_only, min(baseline_only, candidate_only)
+        tail = sum(math.comb(n, k) for k in range(least + 1))
+        return min(1.0, 2 * tail * 0.5**n)
+
+    @property
+    def asymmetric(self) -> bool:
+        """Whether one side is not VALID more often than chance explains."""
+        return self.probability <= ASYMMETRY_ALPHA
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +235,11 @@ def _objections(
     shift: float | None, margin: float, invalid: InvalidRates
 ) -> tuple[list[str], list[str]]:
     codes, details = [], []
-    if invalid.baseline != invalid.candidate:
+    if invalid.asymmetric:
         codes.append("asymmetric_validity")
         details.append(
             f"not VALID: baseline {invalid.baseline} of {invalid.rounds}, "
-            f"candidate {invalid.candidate} of {invalid.rounds}"
+            f"candidate {invalid.candidate} of {invalid.rounds} (exact p {invalid.probability:.3f})"
         )
     if shift is not None and abs(shift) > margin:
         codes.append("device_drift")
@@ -242,4 +259,5 @@ def _invalid_rates(rounds: Sequence[PairedRound]) -> InvalidRates:
         sum(r.baseline is None for r in rounds),
         sum(r.candidate is None for r in rounds),
         len(rounds),
+        sum(r.baseline is None and r.candidate is None for r in rounds),
     )

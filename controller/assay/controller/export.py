@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from assay.controller.export_mlperf import mlperf_summaries
 from assay.controller.export_row import COLUMNS, flat_row
 from assay.controller.records import ResultRecord, VariantRecord
 from assay.core.cas import ContentStore
@@ -22,7 +23,7 @@ from assay.core.model import Result
 from assay.core.trace import Trace, read_trace
 
 SCHEMA = "assay.results/1"
-FORMATS = ("csv", "parquet", "json")
+FORMATS = ("csv", "parquet", "json", "mlperf")
 
 
 def export_results(
@@ -40,8 +41,9 @@ def export_results(
     CSV, which has no place for them.
     """
     write = _WRITERS[file_format]
-    if samples_from is not None and file_format == "csv":
-        raise UsageError("--samples: CSV has no place for raw samples; use parquet or json")
+    if samples_from is not None and file_format in ("csv", "mlperf"):
+        name = {"csv": "CSV", "mlperf": "a summary"}[file_format]
+        raise UsageError(f"--samples: {name} has no place for raw samples; use parquet or json")
     traces = _Traces(samples_from)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
@@ -149,11 +151,22 @@ def _write_json(
         write_json(records, out, traces.of)
 
 
+def _write_mlperf(
+    records: Sequence[ResultRecord],
+    _variants: Mapping[str, VariantRecord],
+    path: Path,
+    _traces: _Traces,
+) -> None:
+    with path.open("w", encoding="utf-8") as out:
+        out.write("\n".join(mlperf_summaries(records)))
+
+
 _Writer = Callable[[Sequence[ResultRecord], Mapping[str, VariantRecord], Path, _Traces], None]
 _WRITERS: dict[str, _Writer] = {
     "csv": _write_csv,
     "parquet": _write_parquet,
     "json": _write_json,
+    "mlperf": _write_mlperf,
 }
 
 

@@ -222,9 +222,14 @@ def _energy(ranked: Sequence[Row]) -> Sentence | None:
 
 def _limits(summary: Summary) -> list[Sentence]:
     said = [validity_sentence(summary)]
-    left_out = [r for r in summary.rows if not r.counts and r.status is not RowStatus.PENDING]
-    if left_out:
-        names = [f"{row_name(r)} ({r.status.value})" for r in left_out]
+    several = len(summary.sections) > 1
+    names = [
+        row_name(row) + (f" on {section.device}" if several else "") + f" ({row.status.value})"
+        for section in summary.sections
+        for row in section.rows
+        if not row.counts and row.status is not RowStatus.PENDING
+    ]
+    if names:
         said.append(Sentence("Left out of the ranking", f"{_listed(names)}.", True))
     pending = sum(row.status is RowStatus.PENDING for row in summary.rows)
     if pending:

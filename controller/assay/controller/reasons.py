@@ -83,8 +83,9 @@ REASONS: dict[str, Reason] = {
     "outputs_unchecked": Reason(
         "the outputs could not be checked", "use a runtime that can return them"
     ),
-    "asymmetric_validity": Reason(
-        "one side's rounds were not VALID more often than the other's", _QUIET
+    "synthetic_input": Reason(
+        "the inputs were made up from the model's declared shapes",
+        "measure with real samples (`assay dataset add`)",
     ),
     # failures: no number at all
     "runtime_absent": Reason(
@@ -95,6 +96,10 @@ REASONS: dict[str, Reason] = {
         "export the variant with operators and an opset this runtime knows",
     ),
     "bad_inputs": Reason("the dataset does not fit the model", "choose a dataset of its shape"),
+    "usage": Reason("the run asked for what cannot be", "correct the sweep file"),
+    "bad_spec": Reason(
+        "the run's preprocessing could not be read", "add the dataset again with this version"
+    ),
     "worker_timeout": Reason("the run outlived its time box", "use a shorter profile or less load"),
     "corrupt_artifact": Reason("the file arrived damaged", "check network and storage, then retry"),
     "disk_full": Reason("the device's disk was full", "free space there"),
@@ -106,6 +111,9 @@ REASONS: dict[str, Reason] = {
     "too_few_rounds": Reason("there are too few rounds", "measure at least 10 rounds"),
     "wide_interval": Reason(
         "the interval is too wide", "isolate the board better; failing that, measure more rounds"
+    ),
+    "asymmetric_validity": Reason(
+        "one side's rounds were not VALID more often than the other's", _QUIET
     ),
     "device_drift": Reason("the canary moved: the device itself changed", _COOL),
     "environment_differs": Reason(

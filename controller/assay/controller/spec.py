@@ -15,7 +15,7 @@ from assay.core.errors import SpecError
 from assay.core.model import PROFILES, Mode, Profile, Scenario, ScenarioKind
 
 KNOWN_RUNTIMES = ("onnxruntime", "litert")
-RUNTIME_MEDIA = {"onnxruntime": "model/onnx", "litert": "model/tflite"}
+RUNTIME_MEDIA = {"onnxruntime": "model/onnx", "litert": "model/tflite", "ncnn": "model/ncnn"}
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
@@ -37,7 +37,7 @@ class DeviceSelector(_Strict):
 class RuntimeChoice(_Strict):
     """A runtime and the settings to try with it; lists are multiplied out."""
 
-    name: Literal["onnxruntime", "litert"] = Field(description="The runtime.")
+    name: Literal["onnxruntime", "litert", "ncnn"] = Field(description="The runtime.")
     version: str = Field(default="", description="Required version; empty: what the device has.")
     provider: str = Field(
         default="", description="Execution provider or delegate; empty: the CPU default."

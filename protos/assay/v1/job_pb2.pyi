@@ -235,8 +235,9 @@ Global___InputSpec: typing_extensions.TypeAlias = InputSpec
 
 @typing.final
 class GoldenSpec(google.protobuf.message.Message):
-    """Outputs of the reference run of the same artifact on the controller: an .npz with "x" and
-    "output_0", "output_1", ... compared before anything is ranked.
+    """Outputs of the reference run of the same artifact on the controller: an .npz with "x" (as the
+    model takes it, preprocessing applied) and "output_0", "output_1", ... as real values; compared
+    before anything is ranked.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor

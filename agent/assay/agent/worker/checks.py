@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     Outputs = Sequence[NDArray[Any]]
 
-_PROGRESS_SAMPLES = 500
+_PROGRESS_EVERY_S = 5.0
 
 
 def dequantised(outputs: Outputs, specs: Sequence[TensorSpec]) -> list[NDArray[Any]]:
@@ -96,20 +97,23 @@ def evaluate(
     model: LoadedModel, data: Dataset, dataset: str, progress: Callable[[str], None]
 ) -> tuple[Quality, NDArray[np.int32]] | None:
     """Accuracy over every sample with labels, and the predictions; None where the model has no
-    output that holds a score per class, or the dataset no labels."""
+    output that holds a score per class, or the dataset no labels. ``progress`` hears of it every
+    five seconds, so that a slow board is not taken for a hang."""
     import numpy as np
 
     if data.labels is None:
         return None
     size = data.batch
     tally = Tally(data.labels)
+    told_s = time.monotonic()
     for start in range(0, len(data), size):
         rows = slice(start, min(start + size, len(data)))
         scores = class_scores(model.run(_filled(data, rows, size)), size)
         if scores is None:
             return None
         tally.add(scores[: rows.stop - rows.start])
-        if start % _PROGRESS_SAMPLES < size:
+        if time.monotonic() - told_s >= _PROGRESS_EVERY_S:
+            told_s = time.monotonic()
             progress(f"evaluating {rows.stop}/{len(data)}")
     return tally.quality(dataset), np.asarray(tally.predictions, dtype=np.int32)
 

@@ -19,15 +19,15 @@ from assay.agent.worker.feeds import Dataset, load_arrays
 from assay.agent.worker.floors import measure_floors
 from assay.agent.worker.isolation import Schedule, choose_schedule, pin
 from assay.agent.worker.loading import Ready, make_ready, path_notes
-from assay.agent.worker.loop import OpenLoop
+from assay.agent.worker.loop import OpenLoop, new_buffer
 from assay.agent.worker.memory import ProcessMemory
+from assay.agent.worker.notes import model_notes, timed_notes
 from assay.agent.worker.queries import closed_loop, scenario_loop
 from assay.agent.worker.steps import step_notes
 from assay.agent.worker.timed import Timed, Timer, WarmUp, latency_of
 from assay.core import stats
 from assay.core.errors import AssayError
 from assay.core.model import (
-    ColdStart,
     Failure,
     FailureClass,
     GoldenCheck,
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-_SLOW_QUERY_NS = 400_000_000
 _LONGEST_SCHEDULE_NS = 60_000_000_000
 _WORTH_ANOTHER_TRY = frozenset({"internal", "worker_crashed", "worker_timeout", "disk_full"})
 _BY_THE_DEVICE = frozenset({"runtime_absent"})
@@ -107,7 +106,7 @@ def _conduct(order: WorkerOrder, pinned: Isolation, say: Say) -> WorkerReport:
     ready = make_ready(order, memory)
     notes = path_notes(ready)
     golden = _golden(order, ready)
-    schedule = _schedule(order, pinned, ready.cold)
+    schedule = _schedule(order, pinned, ready)
     timer, open_loop = _timer(ready, run, schedule)
     say("warming")
     with interpreter.inference(run.runtime.name):
@@ -118,11 +117,11 @@ def _conduct(order: WorkerOrder, pinned: Isolation, say: Say) -> WorkerReport:
     window = _measure(timer, run, schedule, open_loop)
     pss = memory.pss_bytes()
     say("evaluating")
-    notes |= _timed_notes(window.timed, open_loop, run) | step_notes(ready)
+    notes |= timed_notes(window.timed, open_loop, run) | step_notes(ready)
     latency = _latency(ready, run, schedule, window.timed, notes)
     quality, predictions = _quality(ready, run, say, notes)
     _write_trace(order, window.timed, warm, predictions)
-    notes |= _model_notes(ready)
+    notes |= model_notes(ready)
     report = WorkerReport(
         latency=latency,
         cold=ready.cold,
@@ -152,11 +151,13 @@ def _golden(order: WorkerOrder, ready: Ready) -> GoldenCheck | None:
     return check_golden(ready.model, golden, arrays, spec)
 
 
-def _schedule(order: WorkerOrder, pinned: Isolation, cold: ColdStart) -> Schedule:
-    """No real-time priority where blocks cannot be short: one call alone, or an open schedule,
-    would take a core for longer than the kernel allows without a stall."""
-    slow = cold.first_inference_ns > _SLOW_QUERY_NS
-    return choose_schedule(pinned, continuous=order.continuous or slow or _is_open(order.run))
+def _schedule(order: WorkerOrder, pinned: Isolation, ready: Ready) -> Schedule:
+    """By how long a query takes once the first one is over."""
+    open_ended = order.continuous or _is_open(order.run)
+    with interpreter.inference(order.run.runtime.name):
+        out = new_buffer(1)
+        closed_loop(ready.queries).run_block(1, 1, out)
+    return choose_schedule(pinned, continuous=open_ended, query_ns=out[0])
 
 
 def _is_open(run: RunSpec) -> bool:
@@ -233,40 +234,6 @@ def _write_trace(
         predictions=predictions,
     )
     write_trace(Path(order.run_dir) / "trace.npz", trace)
-
-
-def _timed_notes(timed: Timed, open_loop: OpenLoop | None, run: RunSpec) -> dict[str, str]:
-    notes = {"stopped_by": timed.stop.value if timed.stop else ""}
-    seen = timed.reservoir.seen
-    if timed.reservoir.full:
-        notes["samples_kept"] = f"{len(timed.reservoir.samples())} of {seen}, chosen uniformly"
-    if open_loop is not None:
-        notes["late_start_fraction"] = f"{open_loop.late / seen:.4f}"
-        notes["offered_qps"] = f"{run.scenario.target_qps:g}"
-        notes["served_qps"] = f"{seen * 1e9 / timed.duration_ns:.4g}"
-        notes["last_late_ns"] = str(open_loop.last_late_ns)
-    if run.scenario.mode is Mode.SUSTAINED:
-        medians = timed.period_medians_ns(_period_ns(timed.duration_ns))
-        notes["period_medians_ns"] = " ".join(f"{m:.0f}" for m in medians)
-        notes["last_to_first"] = f"{medians[-1] / medians[0]:.4f}" if medians[0] else ""
-    return notes
-
-
-def _period_ns(duration_ns: int) -> int:
-    """A minute, or a tenth of a run that is shorter than ten."""
-    return min(60_000_000_000, max(duration_ns // 10, 1))
-
-
-def _model_notes(ready: Ready) -> dict[str, str]:
-    notes = {
-        "input": ", ".join(str(spec) for spec in ready.model.inputs),
-        "precision": ready.model.precision,
-        "samples_per_query": str(ready.queries.samples_per_query),
-        "distinct_queries": str(len(ready.queries.bound.calls)),
-        "fallback": ready.model.fallback(),
-        "grouped": "samples of a query run in turn" if ready.queries.grouped else "",
-    }
-    return {name: value for name, value in notes.items() if value}
 
 
 def _with_window(

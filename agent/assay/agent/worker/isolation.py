@@ -19,6 +19,8 @@ from assay.core.model import Isolation
 
 FIFO_BLOCK_NS = 500_000_000
 FIFO_PAUSE_NS = 62_000_000
+FIFO_QUERY_NS = 100_000_000
+_LONGEST_BLOCK_NS = 60_000_000_000
 _FIFO_PRIORITY = 10
 _NICE = -10
 
@@ -30,11 +32,12 @@ class Schedule:
     long one may take at most. ``isolation`` is what was reached.
     """
 
-    def __init__(self, isolation: Isolation, *, pauses: bool) -> None:
+    def __init__(self, isolation: Isolation, *, pauses: bool, query_ns: int = 0) -> None:
         self.isolation = isolation
         self.fifo = isolation is Isolation.FIFO_PINNED
         self.pause_ns = FIFO_PAUSE_NS if self.fifo and pauses else 0
-        self.block_ns = FIFO_BLOCK_NS if self.fifo else 60_000_000_000
+        # A block ends with a query: one that re-warms before it and one that overruns are in it.
+        self.block_ns = FIFO_BLOCK_NS - 2 * query_ns if self.fifo else _LONGEST_BLOCK_NS
 
     @contextlib.contextmanager
     def block(self) -> Iterator[None]:
@@ -67,13 +70,19 @@ def pin(cpus: tuple[int, ...]) -> Isolation:
 
 
 def choose_schedule(
-    pinned: Isolation, *, continuous: bool, rt_runtime: Path | None = None
+    pinned: Isolation,
+    *,
+    continuous: bool = False,
+    query_ns: int = 0,
+    rt_runtime: Path | None = None,
 ) -> Schedule:
-    """The strongest schedule allowed: FIFO only where pinned, and where blocks may pause
-    (``continuous`` false) or the kernel never stalls real-time threads."""
+    """The strongest schedule allowed: FIFO only where pinned, and where blocks are short (not
+    ``continuous``, a query of at most 0.1 s) or the kernel never stalls real-time threads."""
     unlimited = _rt_runtime_us(rt_runtime) == -1
-    if pinned is Isolation.PINNED and (unlimited or not continuous) and _fifo_allowed():
-        return Schedule(Isolation.FIFO_PINNED, pauses=not unlimited)
+    short = not continuous and query_ns <= FIFO_QUERY_NS
+    if pinned is Isolation.PINNED and (unlimited or short) and _fifo_allowed():
+        query_ns = min(query_ns, FIFO_QUERY_NS)
+        return Schedule(Isolation.FIFO_PINNED, pauses=not unlimited, query_ns=query_ns)
     return Schedule(pinned, pauses=False)
 
 

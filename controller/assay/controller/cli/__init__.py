@@ -17,6 +17,8 @@ _COMMANDS = {
     "sweep": ("assay.controller.cli.sweep:sweep", "Measure variants on devices."),
     "result": ("assay.controller.cli.result:result", "What was measured."),
     "report": ("assay.controller.cli.report:report_command", "One HTML file about a sweep."),
+    "watch": ("assay.controller.cli.watch:watch_command", "The fleet and its sweeps, live."),
+    "live": ("assay.controller.cli.live:live_command", "Where the live page is."),
     "doctor": ("assay.controller.cli.doctor:doctor_command", "Whether this controller is sound."),
     "demo": ("assay.controller.cli.demo:demo_command", "The whole path on real data."),
 }

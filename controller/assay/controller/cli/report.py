@@ -13,10 +13,11 @@ import click
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write one HTML file that opens without a network; without it the terminal is used.",
+    help="Write one HTML file that opens without a network (Markdown where the name ends in .md); "
+    "without it the terminal is used.",
 )
 def report_command(sweep: str, output: Path | None) -> None:
-    """Show what SWEEP says: as tables and sentences here, or as an HTML file with charts."""
+    """Show what SWEEP says: as tables and sentences here, or as a file, HTML with charts."""
     from rich.console import Console
 
     from assay.controller.home import Home

@@ -6,6 +6,7 @@ import fnmatch
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,11 @@ def show_command(attempt: str, output_format: str) -> None:
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["csv", "parquet", "json"]),
+    type=click.Choice(["csv", "parquet", "json", "mlperf"]),
     default="csv",
     show_default=True,
-    help="csv and parquet: one row a result; json: everything, with a versioned schema.",
+    help="csv, parquet: one row a result; json: everything, with a versioned schema; mlperf: as "
+    "LoadGen's summaries.",
 )
 @click.option(
     "-o",
@@ -136,6 +138,26 @@ def export_command(
         raise Partial(
             f"{missing} traces are not held in {home.artifacts}; their samples are left out"
         )
+
+
+@result.command("mirror")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--every", "every_s", type=float, help="Go on, once every so many seconds.")
+def mirror_command(file: Path, every_s: float | None) -> None:
+    """Bring FILE, an SQLite database of raw results and views over them, up to date.
+
+    For Grafana's SQLite data source and for whoever likes SQL; docs/watching.md names the views.
+    """
+    from assay.controller.mirror import write_mirror
+
+    store = open_store(Home.default())
+    while True:
+        gained = write_mirror(store, file)
+        if gained or every_s is None:
+            click.echo(f"{file}: {gained} results more", err=True)
+        if every_s is None:
+            return
+        time.sleep(every_s)
 
 
 def _records(

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from assay.controller.report.evidence import gather
+from assay.controller.report.markdown import markdown
 from assay.controller.report.page import render
 from assay.controller.store.base import Store
 from assay.controller.summary import summarise
@@ -23,9 +24,19 @@ def build_report(
     return render(summary, data, evidence, (now_ns or time.time_ns()) // 1_000_000_000)
 
 
+def build_markdown(store: Store, sweep: str) -> str:
+    """The report of a sweep as Markdown; :class:`NotFound` where there is none."""
+    data = load_sweep(store, sweep)
+    return markdown(summarise(data), data)
+
+
 def write_report(store: Store, blobs: ContentStore, sweep: str, path: Path) -> int:
-    """Writes the report to ``path``, whole or not at all; returns its size in bytes."""
-    body = build_report(store, blobs, sweep).encode()
+    """Writes the report to ``path``, whole or not at all; returns its size in bytes. A name that
+    ends in ``.md`` gives Markdown, any other HTML."""
+    if path.suffix == ".md":
+        body = build_markdown(store, sweep).encode()
+    else:
+        body = build_report(store, blobs, sweep).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     partial.write_bytes(body)

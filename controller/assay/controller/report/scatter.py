@@ -28,6 +28,8 @@ class _Mark:
     quality: Quality
     x: float
     y: float
+    left: float
+    right: float
     radius: float
     series: int
 
@@ -74,6 +76,8 @@ def scatter(section: Section) -> str | None:
             quality,
             across(p50.value / unit.scale),
             upwards(100 * quality.top1),
+            across(p50.low / unit.scale),
+            across(p50.high / unit.scale),
             _radius(row.size_bytes, largest),
             names.index(row.runtime),
         )
@@ -85,7 +89,7 @@ def scatter(section: Section) -> str | None:
         "svg",
         element("title", title),
         *_axes(across, upwards, unit.name),
-        *(_whiskers(m, across, upwards, unit.scale) for m in marks),
+        *(_whiskers(m, upwards) for m in marks),
         *(_mark(m, section) for m in marks),
         *_labels(marks),
         viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
@@ -165,9 +169,9 @@ def _axes(across: Scale, upwards: Scale, unit: str) -> list[str]:
     return drawn
 
 
-def _whiskers(mark: _Mark, across: Scale, upwards: Scale, scale: float) -> str:
+def _whiskers(mark: _Mark, upwards: Scale) -> str:
     low, high = (upwards(100 * v) for v in _accuracy_span(mark.quality))
-    left, right = across(mark.p50.low / scale), across(mark.p50.high / scale)
+    left, right = mark.left, mark.right
     kind = f"whisker s{mark.series % 6}" if mark.row.counts else "whisker out"
     return element(
         "g",
@@ -205,6 +209,7 @@ def _mark(mark: _Mark, section: Section) -> str:
 def _labels(marks: Sequence[_Mark]) -> list[str]:
     """Names beside the marks, each where it covers the least of what is there already."""
     taken = [_Box(m.x - m.radius, m.y - m.radius, m.x + m.radius, m.y + m.radius) for m in marks]
+    taken += [_Box(m.left, m.y - 2, m.right, m.y + 2) for m in marks]
     drawn: list[str] = []
     for mark in sorted(marks, key=lambda m: (m.y, m.x)):
         label = mark.row.variant + ("" if mark.row.counts else f" ({mark.row.status.value})")

@@ -27,7 +27,7 @@ from assay.controller.report.svg import Scale, element, padded, path
 from assay.controller.rows import Row, RowStatus, Section
 from assay.core.model import Absent
 
-_SPARK_WIDTH, _SPARK_HEIGHT = 132.0, 18.0
+_SPARK_WIDTH, _SPARK_HEIGHT = 112.0, 18.0
 _FOREST_WIDTH = 260.0
 BADGES = {
     RowStatus.VALID: ("ok", "✓"),
@@ -293,9 +293,15 @@ def _change(effect: float | None) -> str:
 
 
 def _bounds_name(found: Comparison) -> str:
+    """What the bounds are, and how often either side was not VALID: the rounds are chosen by it."""
+    rates = found.invalid
+    spoilt = (
+        f"; not VALID {rates.baseline}/{rates.rounds} (baseline), {rates.candidate}/{rates.rounds}"
+    )
     if found.confidence is None:
-        return f"range of {found.rounds} rounds"
-    return f"{100 * found.confidence:.4g} % interval, {found.look or found.rounds} rounds"
+        return f"range of {found.rounds} rounds{spoilt}"
+    rounds = found.look or found.rounds
+    return f"{100 * found.confidence:.4g} % interval, {rounds} rounds{spoilt}"
 
 
 def _finding_text(found: Comparison) -> str:
