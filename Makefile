@@ -11,7 +11,7 @@ comma   := ,
 EXTRAS  := agent,onnxruntime,litert,controller,variants$(if $(filter yes,$(LITERT)),$(comma)variants-litert)
 GENERATOR := build/generator
 
-.PHONY: demo watch-demo dashboards test test-unit lint protos protos-check docs docs-check test-system clean help
+.PHONY: demo watch-demo dashboards test test-unit lint protos protos-check docs docs-check test-system soak clean help
 
 help:
 	@echo "make demo         the whole path on real data: build, measure, report"
@@ -47,7 +47,7 @@ dashboards: $(VENV)/.test
 	@$(BIN)/python -m dashboards.build
 
 test: $(VENV)/.test lint protos-check docs-check
-	$(BIN)/pytest -n 2 --dist loadfile -m 'not system'
+	$(BIN)/pytest -n 2 --dist loadfile --reruns 2 -m 'not system and not soak'
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -82,7 +82,11 @@ docs-check: $(VENV)/.test
 # Needs root and apt; elsewhere each test is skipped with its reason.
 test-system: $(VENV)/.test
 	@tests/system/install-packages
-	$(BIN)/pytest -m system
+	$(BIN)/pytest --reruns 2 -m 'system and not soak'
+
+# Long ones, and those that need a quiet machine; the whole demo among them.
+soak: $(VENV)/.test
+	$(BIN)/pytest -m soak
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

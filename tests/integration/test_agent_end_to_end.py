@@ -463,5 +463,4 @@ def test_an_agent_is_small_and_stays_so_after_a_round(plane: Plane, agent: Agent
     assert rss_bytes(agent) <= 60_000_000
     finish(plane, agent, the_sweep(plane, agent, runs=plane.runs[:1]))
     assert loaded(agent) == set()
-    print("after a round", rss_bytes(agent))
     assert rss_bytes(agent) <= 60_000_000

@@ -656,6 +656,7 @@ class TestBlobs:
         assert b"".join(chunks) == data
         assert max(map(len, chunks)) == BLOB_CHUNK_BYTES
 
+    @pytest.mark.soak
     def test_readers_that_stall_hold_up_nobody_else(
         self, new_board: Callable[[], Board], store: Store, content: ContentStore
     ) -> None:

@@ -131,6 +131,7 @@ def test_loads_end_with_their_block() -> None:
         raise RuntimeError("stop")
 
 
+@pytest.mark.soak
 def test_the_gauge_of_a_discharging_phone_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

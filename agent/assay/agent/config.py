@@ -7,7 +7,6 @@ Each field of :class:`AgentConfig` is a key of the file, a flag ``--field-name``
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 import socket
@@ -261,6 +260,8 @@ def _read_file(file: Path) -> dict[str, Any]:
 
 
 def _unknown(key: str, fields: Mapping[str, Any]) -> str:
+    import difflib  # only for a mistake; an agent without one is smaller
+
     close = difflib.get_close_matches(key, fields, n=1)
     return f"{key}: unknown key; " + (
         f"did you mean {close[0]}?" if close else f"known ones are {', '.join(fields)}"

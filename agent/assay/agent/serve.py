@@ -18,6 +18,7 @@ from assay.agent.drain import Drain
 from assay.agent.ending import Ending
 from assay.agent.facts import FactsSource
 from assay.agent.fetch import Fetcher
+from assay.agent.footprint import give_back
 from assay.agent.health import HealthReader
 from assay.agent.identity import Identity
 from assay.agent.jobs import RoundExecutor
@@ -155,6 +156,7 @@ class Agent:
                 _LOG.info(
                     "metrics served", host=self._config.metrics_host, port=self._exporter.port
                 )
+            give_back()
             _LOG.info("agent started", device=self._identity.name, home=str(self._config.home))
             ending.wait()
             self._pulse.end()
@@ -190,7 +192,7 @@ class Agent:
             work_dir=config.paths.work / "run",
             announce=self._session.announce,
             drain=self._reporter.drain,
-            on_released=self._session.wake,
+            on_released=self._on_released,
             scrapes=lambda: self._exporter.scrapes if self._exporter is not None else 0,
             clock=self._clock,
         )
@@ -236,6 +238,10 @@ class Agent:
             body = result.SerializeToString(deterministic=True)
             self._spool.append(Key(result.attempt_id, seq), body)
         self._reporter.wake()
+
+    def _on_released(self) -> None:
+        give_back()
+        self._session.wake()
 
     def _on_recorded(self) -> None:
         # A round that is over makes room for the next one.
