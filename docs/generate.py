@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from assay.agent.cli import agent
-from assay.controller import spec
 from assay.controller.cli import assay
+from assay.controller.planning import spec
 from assay.core.errors import TABLE
 from assay.core.metrics import AGENT_METRICS, CONTROLLER_METRICS, LABELS, Metric
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from assay.agent.home import AgentHome
-from assay.agent.identity import Identity
-from assay.controller.enrol import create_token
+from assay.agent.plane.identity import Identity
 from assay.controller.home import Home
+from assay.controller.identity.enrol import create_token
 from assay.controller.records import (
     CellRecord,
     ResultRecord,
@@ -62,7 +62,13 @@ class AgentProcess:
         with self.log.open("ab") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "assay.agent", "run", *self.arguments, *arguments],
-                env={**os.environ, "ASSAY_AGENT_HOME": str(self.home.root), **self.environment},
+                env={
+                    **os.environ,
+                    "ASSAY_AGENT_HOME": str(self.home.root),
+                    # Others take seconds to load.
+                    "ASSAY_AGENT_RUNTIMES": "onnxruntime",
+                    **self.environment,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -105,6 +111,14 @@ def agent_process(home: Path, **options: object) -> Iterator[AgentProcess]:
         if made.process is not None and made.process.poll() is None:
             made.process.kill()
             made.process.wait()
+
+
+def eventually(condition: Callable[[], object], what: str = "it") -> None:
+    """Waits for something that takes no agent to come about."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come about"
+        time.sleep(0.02)
 
 
 def children(*pids: int) -> list[int]:

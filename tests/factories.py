@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from assay.controller.comparing.sweep_data import SweepData
+from assay.controller.metrics.vitals import Vitals
 from assay.controller.records import (
     CellRecord,
     DatasetRecord,
@@ -24,8 +26,6 @@ from assay.controller.records import (
     VariantFile,
     VariantRecord,
 )
-from assay.controller.sweep_data import SweepData
-from assay.controller.vitals import Vitals
 from assay.core import digest
 from assay.core.cas import ContentStore
 from assay.core.convert import to_bytes

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from assay.controller.home import Home
-from assay.controller.running import ServingController, running_controller
+from assay.controller.server.running import ServingController, running_controller
 from assay.core import convert
 from assay.core.channel import (
     Credentials,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from assay.controller.plan import Plan, make_plan
+from assay.controller.planning.plan import Plan, make_plan
+from assay.controller.planning.spec import SweepSpec, check_spec
 from assay.controller.records import (
     DatasetRecord,
     DeviceRecord,
@@ -15,7 +16,6 @@ from assay.controller.records import (
     VariantFile,
     VariantRecord,
 )
-from assay.controller.spec import SweepSpec, check_spec
 from assay.core import digest
 from assay.core.model import (
     MEDIA_NPZ,

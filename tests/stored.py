@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from assay.controller.comparing.sweep_data import SweepData
 from assay.controller.home import Home
 from assay.controller.records import RoundState, SweepState
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
-from assay.controller.sweep_data import SweepData
 from assay.core import digest
 from assay.core.cas import ContentStore
 from assay.core.convert import to_bytes

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from assay.controller import sweeps
 from assay.controller.demo.job import DEVICE_NAME, agent, build, serving
 from assay.controller.demo.paths import DemoPaths
 from assay.controller.demo.progress import Steps
+from assay.controller.planning import sweeps
+from assay.controller.planning.spec import load_spec
 from assay.controller.records import SweepState
-from assay.controller.running import ServingController
-from assay.controller.spec import load_spec
+from assay.controller.server.running import ServingController
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.core.cas import ContentStore

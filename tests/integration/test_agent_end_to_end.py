@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from assay.agent.home import AgentHome
-from assay.agent.identity import Identity
+from assay.agent.plane.identity import Identity
 from assay.controller.home import Home
-from assay.controller.records import ResultRecord
+from assay.controller.records import DeviceState, ResultRecord, SweepState
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.core.cas import ContentStore
@@ -32,6 +32,7 @@ from tests.agent_process import (
     agent_process,
     alive,
     children,
+    eventually,
     is_done,
     results_of,
     submit,
@@ -156,10 +157,7 @@ def test_an_agent_killed_in_the_middle_of_a_run_loses_and_doubles_nothing(
     time.sleep(1.0)
     below = children(agent.pid)
     agent.end(signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while alive(below) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert alive(below) == []
+    eventually(lambda: alive(below) == [], "the end of worker and sampler")
     agent.start()
     results = finish(plane, agent, sweep_id)
     assert names(results) == ["mlp0", "mlp1"]
@@ -183,6 +181,15 @@ def test_an_end_on_request_is_prompt_and_leaves_nothing_running(
     assert alive(below) == []
     assert list(agent.home.work.iterdir()) == []
     assert results_of(plane.store, sweep_id) == []
+
+
+def test_an_end_while_it_starts_leaves_nothing_running(plane: Plane, agent: AgentProcess) -> None:
+    agent.start()
+    agent.until(lambda: children(agent.pid), "the probe of a runtime")
+    below = children(agent.pid)
+    assert agent.end(signal.SIGTERM) == 0
+    eventually(lambda: alive(below) == [], "the end of the probe")
+    assert "Traceback" not in agent.said
 
 
 def test_a_controller_killed_and_started_again_is_carried_on_with(
@@ -214,8 +221,8 @@ def test_a_controller_killed_and_started_again_is_carried_on_with(
 
 
 class Relay:
-    """A TCP relay on the way to the fleet port, which a test can break; it notes when the agent
-    sent something."""
+    """A TCP relay on the way to a port, which a test can break; it notes when the agent sent
+    something."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -267,32 +274,56 @@ class Relay:
         each.close()
 
 
+class Network:
+    """Everything between an agent and its controller."""
+
+    def __init__(self, *ports: int) -> None:
+        self.relays = [Relay(port) for port in ports]
+
+    @property
+    def sent_at(self) -> list[float]:
+        """When the agent sent something (CLOCK_MONOTONIC, seconds)."""
+        return [at for relay in self.relays for at in relay.sent_at]
+
+    def cut(self) -> None:
+        for relay in self.relays:
+            relay.cut()
+
+    def mend(self) -> None:
+        for relay in self.relays:
+            relay.refusing = False
+
+
 @pytest.fixture
-def relayed(plane: Plane, agent: AgentProcess) -> Iterator[Relay]:
-    """Puts a relay between the agent and the fleet port."""
-    relay = Relay(plane.controller.serving().fleet_port)
-    replace(Identity.load(agent.home), fleet_address=relay.address).store(agent.home)
-    yield relay
-    relay.close()
+def network(plane: Plane, agent: AgentProcess) -> Iterator[Network]:
+    """Puts relays between the agent and the controller."""
+    serving = plane.controller.serving()
+    it = Network(serving.fleet_port, serving.blobs_port)
+    fleet, blobs = (relay.address for relay in it.relays)
+    identity = Identity.load(agent.home)
+    replace(identity, fleet_address=fleet, blobs_address=blobs).store(agent.home)
+    yield it
+    for relay in it.relays:
+        relay.close()
 
 
 def test_a_network_that_is_gone_for_a_while_loses_nothing(
-    plane: Plane, agent: AgentProcess, relayed: Relay
+    plane: Plane, agent: AgentProcess, network: Network
 ) -> None:
     sweep_id = the_sweep(plane, agent)
     agent.start()
     agent.until_said("run began")
-    relayed.cut()
+    network.cut()
     agent.until_said("run ended", times=2)
     agent.until_said("results were not taken")
     assert results_of(plane.store, sweep_id) == []
-    relayed.refusing = False
+    network.mend()
     assert names(finish(plane, agent, sweep_id)) == ["mlp0", "mlp1"]
     assert agent.said.count("run began") == 2
 
 
 def test_the_agent_sends_nothing_while_a_block_is_timed(
-    plane: Plane, agent: AgentProcess, relayed: Relay
+    plane: Plane, agent: AgentProcess, network: Network
 ) -> None:
     sweep_id = the_sweep(plane, agent, runs=[replace(plane.runs[0], profile=LONG)])
     agent.start()
@@ -305,9 +336,9 @@ def test_the_agent_sends_nothing_while_a_block_is_timed(
     first = trace.block_start_ns[0] / 1e9
     last = (trace.block_start_ns[-1] + trace.latency_ns[-1]) / 1e9
     assert last - first > 1.5
-    assert [at for at in relayed.sent_at if first <= at <= last] == []
-    assert [at for at in relayed.sent_at if at < first]
-    assert [at for at in relayed.sent_at if at > last]
+    assert [at for at in network.sent_at if first <= at <= last] == []
+    assert [at for at in network.sent_at if at < first]
+    assert [at for at in network.sent_at if at > last]
 
 
 def test_a_bit_that_flipped_on_the_devices_disk_is_fetched_anew(
@@ -328,8 +359,6 @@ def test_a_bit_that_flipped_on_the_devices_disk_is_fetched_anew(
 
 
 def test_a_cancelled_sweep_ends_the_run_going_on(plane: Plane, agent: AgentProcess) -> None:
-    from assay.controller.records import SweepState
-
     slow = replace(SHORT, warmup_min_ns=20_000 * MS, warmup_max_ns=30_000 * MS)
     sweep_id = the_sweep(plane, agent, runs=[replace(plane.runs[0], profile=slow)])
     agent.start()
@@ -342,12 +371,22 @@ def test_a_cancelled_sweep_ends_the_run_going_on(plane: Plane, agent: AgentProce
     assert results_of(plane.store, sweep_id) == []
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    """Waits for what the controller writes down by its own clock, once the agent has ended."""
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline, "the controller never wrote it down"
-        time.sleep(0.1)
+@pytest.mark.parametrize("ended", [False, True], ids=["in time", "after its end"])
+def test_a_certificate_is_renewed_and_work_goes_on_with_it(
+    plane: Plane, agent: AgentProcess, ended: bool
+) -> None:
+    old = Identity.load(agent.home)
+    # Only the device believes it: the fleet's port would still let the old one in.
+    end = int(time.time()) + (-1 if ended else 86_400 // 2)
+    replace(old, not_after_unix_s=end).store(agent.home)
+    agent.start()
+    agent.until_said("certificate was renewed")
+    new = Identity.load(agent.home)
+    assert new.certificate_pem != old.certificate_pem
+    assert new.not_after_unix_s >= old.not_after_unix_s
+    assert not agent.home.next_identity.exists()
+    finish(plane, agent, the_sweep(plane, agent, runs=plane.runs[:1]))
+    assert loaded(agent) == set()
 
 
 def test_run_enrols_first_where_it_is_given_a_token(plane: Plane, tmp_path: Path) -> None:
@@ -360,7 +399,7 @@ def test_run_enrols_first_where_it_is_given_a_token(plane: Plane, tmp_path: Path
         agent.start("--once")
         assert agent.wait() == 0, agent.said
         assert Identity.load(agent.home).name == "enrolled-by-run"
-        eventually(lambda: plane.store.device("enrolled-by-run").last_seen_ns is not None)
+        eventually(lambda: plane.store.device("enrolled-by-run").facts, "a sync")
 
 
 def test_once_works_off_what_there_is_and_ends(plane: Plane, agent: AgentProcess) -> None:
@@ -368,7 +407,7 @@ def test_once_works_off_what_there_is_and_ends(plane: Plane, agent: AgentProcess
     agent.start("--once")
     assert agent.wait() == 0, agent.said
     assert names(results_of(plane.store, sweep_id)) == ["mlp0", "mlp0"]
-    eventually(lambda: is_done(plane.store, sweep_id))
+    eventually(lambda: is_done(plane.store, sweep_id), f"the end of {sweep_id}")
 
 
 @pytest.mark.parametrize(
@@ -415,8 +454,6 @@ def test_a_second_agent_on_the_same_home_is_refused(plane: Plane, agent: AgentPr
 
 
 def test_a_revoked_device_ends_its_work_and_says_so(plane: Plane, agent: AgentProcess) -> None:
-    from assay.controller.records import DeviceState
-
     agent.start()
     agent.until_said("agent started")
     device = plane.store.device(Identity.load(agent.home).name)

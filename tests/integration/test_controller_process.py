@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from assay.controller.enrol import create_token
 from assay.controller.home import Home
+from assay.controller.identity.enrol import create_token
 from assay.controller.records import RoundState
-from assay.controller.running import running_controller
+from assay.controller.server.running import running_controller
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.core.errors import EXIT_UNREACHABLE, EXIT_USAGE

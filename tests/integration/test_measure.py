@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.agent.cpus import CpuPlan
 from assay.agent.devices.state import DeviceState
-from assay.agent.evidence import Evidence
-from assay.agent.guard import judge
-from assay.agent.measure import Measured, RunPaths, measure
-from assay.agent.runner import TimeBox, run_worker
+from assay.agent.measuring.cpus import CpuPlan
+from assay.agent.measuring.evidence import Evidence
+from assay.agent.measuring.guard import judge
+from assay.agent.measuring.measure import Measured, RunPaths, measure
+from assay.agent.measuring.runner import TimeBox, run_worker
 from assay.agent.runtimes import runtime
 from assay.core.errors import Cancelled
 from assay.core.model import (
@@ -318,7 +318,7 @@ def test_a_model_that_kills_its_process_is_a_crash(
 
 def test_measuring_imports_neither_numpy_nor_a_runtime_here() -> None:
     code = (
-        "import sys, assay.agent.measure\n"
+        "import sys, assay.agent.measuring.measure\n"
         "found = {'numpy', 'onnxruntime', 'ai_edge_litert', 'grpc'} & set(sys.modules)\n"
         "sys.exit(f'imported {found}' if found else 0)"
     )

@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 from prometheus_client.parser import text_string_to_metric_families
 
 from assay.controller.cli import assay
-from assay.controller.exporter import start_exporter
 from assay.controller.home import Home
+from assay.controller.metrics.exporter import start_exporter
 from assay.controller.store.base import Store
 from assay.core.cas import ContentStore
 from assay.core.errors import NotFound, Partial, UsageError

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.agent.runner import TimeBox, run_worker
+from assay.agent.measuring.runner import TimeBox, run_worker
 from assay.agent.worker.conduct import failed
 from assay.core import convert
 from assay.core.errors import Cancelled, WorkerCrashed, WorkerOom, WorkerTimeout

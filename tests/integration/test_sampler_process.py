@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.agent.sampler_process import SamplerProcess
+from assay.agent.measuring.sampler_process import SamplerProcess
 from tests.boards import break_with_eio, copy_of
 
 HOUSEKEEPING = (min(os.sched_getaffinity(0)),)
@@ -92,7 +92,7 @@ def test_a_killed_sampler_is_named_and_the_run_goes_on(tmp_path: Path) -> None:
 def test_a_sampler_that_hangs_is_killed_with_its_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("assay.agent.sampler_process._STOP_WAIT_S", 0.3)
+    monkeypatch.setattr("assay.agent.measuring.sampler_process._STOP_WAIT_S", 0.3)
     process = SamplerProcess.start(tmp_path / "samples", HOUSEKEEPING, 50)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGSTOP)
@@ -128,7 +128,7 @@ def test_a_child_that_never_gets_ready_is_named(
 def test_the_sampler_ends_with_its_parent_however_that_dies(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from assay.agent.sampler_process import SamplerProcess\n"
+        "from assay.agent.measuring.sampler_process import SamplerProcess\n"
         f"p = SamplerProcess.start(Path({str(tmp_path / 'samples')!r}), (), 50)\n"
         "print(p.pid, flush=True); time.sleep(60)\n"
     )
@@ -145,7 +145,8 @@ def test_the_sampler_ends_with_its_parent_however_that_dies(tmp_path: Path) -> N
 
 def test_the_sampler_imports_nothing_heavy() -> None:
     code = (
-        "import sys, assay.agent.sampler_process, assay.agent.samplers as s; s.all_samplers()\n"
+        "import sys, assay.agent.measuring.sampler_process, assay.agent.samplers as s\n"
+        "s.all_samplers()\n"
         "heavy = {'numpy', 'grpc', 'google.protobuf', 'structlog', 'rich', 'psutil'}\n"
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)\n"
     )

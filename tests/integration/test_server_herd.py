@@ -15,8 +15,8 @@ from pathlib import Path
 
 import grpc
 
-from assay.controller.enrol import create_token
 from assay.controller.home import Home
+from assay.controller.identity.enrol import create_token
 from assay.controller.store import open_store
 from assay.v1 import fleet_pb2
 from tests.plane_client import Board, Key, controller_process, enrol

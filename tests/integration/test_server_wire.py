@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from assay.controller.blobs.service import TRANSFERS_PER_DEVICE
-from assay.controller.certificates import check_request
-from assay.controller.enrol import create_token
 from assay.controller.home import Home
-from assay.controller.pki import Authority
+from assay.controller.identity.certificates import check_request
+from assay.controller.identity.enrol import create_token
+from assay.controller.identity.pki import Authority
 from assay.controller.records import DeviceState, RoundState, SweepState
 from assay.controller.store import open_store
 from assay.controller.store.base import Store

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.controller import sweeps
 from assay.controller.home import Home
+from assay.controller.planning import sweeps
 from assay.controller.records import RoundState, SweepState
 from assay.controller.store import open_store
 from assay.controller.store.base import Store

@@ -12,10 +12,10 @@ import numpy as np
 import psutil
 import pytest
 
-from assay.controller import golden
 from assay.controller.datasets.base import RawDataset, silent
 from assay.controller.datasets.splits import publish
 from assay.controller.home import Home
+from assay.controller.inspection import golden
 from assay.controller.records import DatasetRecord, VariantRecord
 from assay.controller.store import open_store
 from assay.controller.store.base import Store

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.controller import golden, inspect
+from assay.controller.inspection import golden, inspect
 from assay.controller.variants import ncnn
 from assay.controller.variants.recipe import load_recipe
 from assay.core.errors import BuildFailed, SpecError

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from assay.agent.config import AgentConfig
-from assay.agent.observe import RunPaths
+from assay.agent.measuring.observe import RunPaths
 from assay.agent.phones.adb import AdbServer, Phone
 from assay.agent.phones.facts import read_handset
 from assay.agent.phones.invoke import OUTPUT, STATUS, UNPINNED, detached

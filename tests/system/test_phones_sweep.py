@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from assay.agent.home import AgentHome
-from assay.agent.identity import Identity
+from assay.agent.plane.identity import Identity
 from assay.controller.home import Home
 from assay.controller.store import open_store
 from assay.core.cas import ContentStore

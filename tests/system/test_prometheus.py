@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from assay.controller.exporter import Exporter, render_once, start_exporter
+from assay.controller.comparing.summary import summarise
+from assay.controller.comparing.sweep_data import load_sweep
 from assay.controller.home import Home
+from assay.controller.metrics.exporter import Exporter, render_once, start_exporter
 from assay.controller.store.base import Store
-from assay.controller.summary import summarise
-from assay.controller.sweep_data import load_sweep
 from assay.core.metrics import CONTROLLER_METRICS
 from tests.conftest import REPOSITORY, need
 from tests.factories import SHAPES, FakeStore, make_device, make_energy, make_sweep, make_vitals

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from assay.agent.identity import Identity
-from assay.controller.exporter import start_exporter
+from assay.agent.plane.identity import Identity
 from assay.controller.home import Home
 from assay.controller.live.server import viewer_token
+from assay.controller.metrics.exporter import start_exporter
 from assay.controller.records import (
     CellRecord,
     DeviceState,

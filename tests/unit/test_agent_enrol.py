@@ -7,7 +7,7 @@ import json
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from click.testing import CliRunner
 from cryptography import x509
 
 from assay.agent.cli.enrol import enrol_command
-from assay.agent.enrol import enrol
 from assay.agent.home import AgentHome
-from assay.agent.identity import Identity
-from assay.controller.certificates import check_request
-from assay.controller.pki import Authority
+from assay.agent.plane.enrol import enrol
+from assay.agent.plane.identity import Identity
+from assay.controller.identity.certificates import check_request
+from assay.controller.identity.pki import Authority
 from assay.core.errors import (
     AlreadyExists,
     AssayError,
@@ -121,6 +121,16 @@ def test_enrolling_again_changes_nothing_and_asks_nobody(
     first = enrol(home, desk.address, token(desk), "pi5-a")
     assert enrol(home, desk.address, token(desk), "other-name") == first
     assert len(desk.requests) == 1
+
+
+def test_a_certificate_that_has_ended_may_be_enrolled_again_with_the_same_key(
+    desk: EnrolmentDesk, home: AgentHome
+) -> None:
+    first = enrol(home, desk.address, token(desk), "pi5-a")
+    replace(first, not_after_unix_s=int(NOW.timestamp()) - 1).store(home)
+    assert enrol(home, desk.address, token(desk), "pi5-a").not_after_unix_s > NOW.timestamp()
+    keys = {check_request(request.csr_pem).key_sha256 for request in desk.requests}
+    assert (len(desk.requests), len(keys)) == (2, 1)
 
 
 def test_a_lost_reply_is_asked_for_again_with_the_same_key(

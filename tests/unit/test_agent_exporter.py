@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from assay.agent.exporter import Exporter, Sources, page_capability
-from assay.agent.quiet import QuietWindow
-from assay.agent.rounds import RoundBook
+from assay.agent.plane.exporter import Exporter, Sources, page_capability
+from assay.agent.plane.quiet import QuietWindow
+from assay.agent.plane.rounds import RoundBook
 from assay.core.errors import PortInUse
 from assay.core.metrics import AGENT_METRICS
 from assay.v1 import fleet_pb2

@@ -13,17 +13,19 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from assay.agent import facts as facts_module
-from assay.agent.affinity import CpuChooser, pin_threads
 from assay.agent.config import AgentConfig
-from assay.agent.ending import Ending
-from assay.agent.facts import FactsSource
-from assay.agent.health import HealthReader
 from assay.agent.home import AgentHome, write_atomically
-from assay.agent.outcome import failure_of, refused_results
-from assay.agent.spool import Key, Spool
+from assay.agent.measuring.affinity import CpuChooser, pin_threads
+from assay.agent.measuring.outcome import failure_of, refused_results
+from assay.agent.plane import facts as facts_module
+from assay.agent.plane.ending import Ending
+from assay.agent.plane.facts import FactsSource
+from assay.agent.plane.health import HealthReader
+from assay.agent.plane.spool import Key, Spool
 from assay.core import convert
 from assay.core.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
     AssayError,
     CorruptArtifact,
     DiskFull,
@@ -149,6 +151,7 @@ def test_labels_travel_as_capabilities_and_facts_are_looked_at_again(tmp_path: P
     probed = plane.facts()
     source = FactsSource(tmp_path, {"site": "lab"}, probed)
     assert source.current().capabilities == (*probed.capabilities, "label:site=lab")
+    assert source.current().labels == {"site": "lab"}
     policy = tmp_path / "sys/devices/system/cpu/cpufreq/policy0"
     policy.mkdir(parents=True)
     for governor in ("powersave", "performance"):
@@ -166,10 +169,10 @@ def test_labels_travel_as_capabilities_and_facts_are_looked_at_again(tmp_path: P
 def test_a_device_without_any_runtime_is_told_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    absent = (("onnxruntime", Absent("no such module")), ("litert", Absent("died by SIGILL")))
-    monkeypatch.setattr(facts_module, "probe_runtimes", lambda: absent)
+    why = {"onnxruntime": Absent("no such module"), "litert": Absent("died by SIGILL")}
+    monkeypatch.setattr(facts_module, "probe_runtime", why.__getitem__)
     with structlog.testing.capture_logs() as logs:
-        source = FactsSource.probe(tmp_path, {})
+        source = FactsSource.probe(tmp_path, {}, list(why))
     assert source.current().runtimes == ()
     assert [(line["runtime"], line["reason"]) for line in logs[:2]] == [
         ("onnxruntime", "no such module"),
@@ -227,15 +230,48 @@ def test_a_round_that_cannot_be_read_is_refused_run_by_run_with_what_was_asked()
         assert "99 is unknown" in read.failure.message
 
 
-def test_a_signal_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, EXIT_OK), (signal.SIGINT, EXIT_INTERRUPTED)]
+)
+def test_a_signal_ends_the_wait(number: signal.Signals, code: int) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    ending = Ending()
-    ending.catch_signals()
-    try:
-        os.kill(os.getpid(), signal.SIGTERM)
+    with Ending() as ending:
+        os.kill(os.getpid(), number)
         ending.wait()
-        assert ending.signal == signal.SIGTERM
-    finally:
-        ending.close()
+        assert ending.exit_code() == code
     ending.ring()
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_the_end_of_a_thread_ends_the_wait() -> None:
+    with Ending() as ending:
+        ending.thread("well", lambda: None)
+        ending.wait()
+        assert ending.exit_code() == EXIT_OK
+
+
+def test_what_a_thread_cannot_mend_is_raised() -> None:
+    def refused() -> None:
+        raise UsageError("no")
+
+    with Ending() as ending:
+        ending.thread("refused", refused)
+        ending.wait()
+        with pytest.raises(UsageError, match="no"):
+            ending.exit_code()
+
+
+def test_a_mistake_of_ours_in_a_thread_is_no_good_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda hook: seen.append(hook.exc_type))
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    with Ending() as ending:
+        thread = ending.thread("broken", broken)
+        ending.wait()
+        thread.join()
+        with pytest.raises(AssayError, match="a mistake of ours"):
+            ending.exit_code()
+    assert seen == [ZeroDivisionError]

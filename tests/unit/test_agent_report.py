@@ -12,11 +12,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from assay.agent.link import Link
-from assay.agent.quiet import QuietWindow
-from assay.agent.report import Reporter
-from assay.agent.rounds import RoundBook, seq_of
-from assay.agent.spool import Key, Spool
+from assay.agent.plane.link import Link
+from assay.agent.plane.quiet import QuietWindow
+from assay.agent.plane.report import Reporter
+from assay.agent.plane.rounds import RoundBook, seq_of
+from assay.agent.plane.spool import Key, Spool
 from assay.core import convert, digest
 from assay.core.cas import ContentStore
 from assay.core.errors import AssayError, BadMessage, DiskFull, PermissionDenied
@@ -157,11 +157,7 @@ def test_an_acknowledged_result_is_noted_before_the_spool_lets_go(
 
 @pytest.mark.parametrize(
     "status",
-    [
-        STATUS.RECORD_STATUS_ALREADY_STORED,
-        STATUS.RECORD_STATUS_STORED_SUPERSEDED,
-        STATUS.RECORD_STATUS_CONFLICT,
-    ],
+    [STATUS.RECORD_STATUS_ALREADY_STORED, STATUS.RECORD_STATUS_STORED_SUPERSEDED],
 )
 def test_every_word_that_says_kept_lets_the_entry_go(bench: Bench, status: int) -> None:
     key = bench.result(0)
@@ -171,10 +167,11 @@ def test_every_word_that_says_kept_lets_the_entry_go(bench: Bench, status: int) 
     assert not (bench.home / "rejected").exists()
 
 
-def test_a_rejected_result_is_kept_for_people(bench: Bench) -> None:
+@pytest.mark.parametrize("status", [STATUS.RECORD_STATUS_REJECTED, STATUS.RECORD_STATUS_CONFLICT])
+def test_a_result_that_is_not_taken_is_kept_for_people(bench: Bench, status: int) -> None:
     key = bench.result(0)
     body = bench.spool.read(bench.spool.entries[0])
-    bench.controller.statuses[key.attempt_id] = STATUS.RECORD_STATUS_REJECTED
+    bench.controller.statuses[key.attempt_id] = status
     bench.reporter.step()
     assert bench.waiting == []
     (kept,) = (bench.home / "rejected").iterdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.agent.decide import (
+from assay.agent.plane.decide import (
     GRANTED_ANEW,
     LEASE_RAN_OUT,
     NO_LONGER_ASSIGNED,
@@ -17,8 +17,8 @@ from assay.agent.decide import (
     next_lease_end_ns,
     run_out,
 )
-from assay.agent.rounds import AttemptState, HeldRound, RoundBook, seq_of
-from assay.agent.spool import Key
+from assay.agent.plane.rounds import AttemptState, HeldRound, RoundBook, seq_of
+from assay.agent.plane.spool import Key
 from assay.core.model import Round
 from tests import plane
 

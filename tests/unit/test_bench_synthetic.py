@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assay.agent.measuring.synthetic import write_synthetic
 from assay.agent.runtimes.base import TensorSpec
-from assay.agent.synthetic import write_synthetic
 from assay.agent.worker.feeds import Dataset, load_arrays
 from assay.core.errors import UsageError
 from assay.core.preprocess import Preprocessing

@@ -9,10 +9,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from assay.agent.calibration import LinearCalibration
-from assay.agent.calibration_store import FILE, BoardCalibration, apply, load, store
 from assay.agent.cli import agent
-from assay.agent.load_levels import busy, duties
+from assay.agent.power.calibration import LinearCalibration
+from assay.agent.power.calibration_store import FILE, BoardCalibration, apply, load, store
+from assay.agent.power.load_levels import busy, duties
 from assay.agent.samplers.base import Meter
 from assay.agent.samplers.recording import Series
 from assay.core.errors import CheckFailed, SpecError, UsageError

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.controller import canary, golden, inspect
+from assay.controller import canary
 from assay.controller.canary import PINNED, canary_variant
+from assay.controller.inspection import golden, inspect
 from assay.core import digest
 from assay.core.cas import ContentStore
 from assay.core.errors import CorruptArtifact

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.controller.compare import (
+from assay.controller.comparing.compare import (
     ASYMMETRY_ALPHA,
     LOOKS,
     Finding,
@@ -20,8 +20,12 @@ from assay.controller.compare import (
     compare,
     looks_for,
 )
-from assay.controller.paired_accuracy import AccuracyFinding, compare_accuracy, mcnemar_exact
-from assay.controller.pairing import (
+from assay.controller.comparing.paired_accuracy import (
+    AccuracyFinding,
+    compare_accuracy,
+    mcnemar_exact,
+)
+from assay.controller.comparing.pairing import (
     PairedRound,
     Statistic,
     canary_shift,
@@ -29,7 +33,7 @@ from assay.controller.pairing import (
     pair_rounds,
     valid_statistic,
 )
-from assay.controller.signed_rank import critical_k, cumulative, hodges_lehmann, interval
+from assay.controller.comparing.signed_rank import critical_k, cumulative, hodges_lehmann, interval
 from tests.factories import INVALID, SUSPECT, make_cell, make_energy, make_result, make_variant
 
 

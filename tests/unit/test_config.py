@@ -14,6 +14,7 @@ from assay.agent.cli.enrol import enrol_command
 from assay.agent.cli.run import run_command
 from assay.agent.config import AgentConfig, flag, load, options, variable
 from assay.core.errors import SpecError
+from tests.conftest import REPOSITORY
 
 # One value per field, as a user would type it, and what it becomes.
 SAMPLES: dict[str, tuple[str, Any]] = {
@@ -24,6 +25,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "labels": ("site=lab,rack=2", {"site": "lab", "rack": "2"}),
     "measure_cpus": ("2-3", (2, 3)),
     "housekeeping_cpus": ("0,1", (0, 1)),
+    "runtimes": ("litert,onnxruntime", ("litert", "onnxruntime")),
     "cache_quota_bytes": ("2GiB", 2 << 30),
     "spool_quota_bytes": ("1048576", 1 << 20),
     "sampler_hz": ("20", 20.0),
@@ -102,6 +104,7 @@ def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
     file.write_text(
         'contoller = "a:1"\nzzz = 1\nname = "Not Allowed"\nsampler_hz = 0\nmetrics_port = true\n'
         'labels = "a b=c"\nmeasure_cpus = []\ncache_quota_bytes = "5 apples"\n'
+        'runtimes = ["tensorrtx"]\n'
     )
     with pytest.raises(SpecError) as caught:
         load(file, {"controller": "no-port"})
@@ -111,7 +114,8 @@ def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
     assert "--controller: 'no-port' is not HOST:PORT" in problems
     keys = {problem.partition(":")[0] for problem in caught.value.problems}
     bad = {"name", "sampler_hz", "metrics_port", "labels", "measure_cpus", "cache_quota_bytes"}
-    assert bad <= keys
+    assert {*bad, "runtimes"} <= keys
+    assert "known ones are onnxruntime," in problems
     assert str(file) in str(caught.value)
 
 
@@ -133,3 +137,9 @@ def test_the_name_is_the_hosts_in_an_allowed_form(monkeypatch: pytest.MonkeyPatc
     assert AgentConfig().device_name == "my-board"
     monkeypatch.setattr("socket.gethostname", lambda: "___")
     assert AgentConfig().device_name == "device"
+
+
+def test_every_setting_stands_in_the_documentation() -> None:
+    page = (REPOSITORY / "docs/agent.md").read_text()
+    rows = [line.partition("`")[2].partition("`")[0] for line in page.splitlines() if "| `" in line]
+    assert [row for row in rows if row in FIELDS] == FIELDS

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from assay.controller.cli import assay
 from assay.controller.cli.doctor import examine
 from assay.controller.home import Home
-from assay.controller.pki import Authority
+from assay.controller.identity.pki import Authority
 from assay.controller.records import DeviceState
 from assay.controller.store import open_store
 from assay.controller.store.base import Store

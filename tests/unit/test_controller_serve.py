@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from assay.controller.home import Home
-from assay.controller.listening import check_free, is_free
-from assay.controller.running import (
+from assay.controller.server.listening import check_free, is_free
+from assay.controller.server.running import (
     ServingController,
     announce,
     last_ports,
@@ -20,7 +20,7 @@ from assay.controller.running import (
     sole_controller,
     withdraw,
 )
-from assay.controller.serve import ServeOptions, advertised_host
+from assay.controller.server.serve import ServeOptions, advertised_host
 from assay.core.errors import AlreadyExists, PortInUse, UsageError
 
 SERVING = ServingController(os.getpid(), "127.0.0.1", 1, 2, 3, 4, 5, "0.1.0")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.agent.cpus import choose_cpus, read_siblings
+from assay.agent.measuring.cpus import choose_cpus, read_siblings
 from assay.core.model import CpuCluster, CpuFacts, Isolation
 from tests.boards import composed
 

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from assay.agent.cli.drain import drain_command, resume_command
-from assay.agent.drain import Drain
 from assay.agent.home import AgentHome
+from assay.agent.plane.drain import Drain
 from assay.core.errors import NotFound, Partial
 
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.agent.energy import (
+from assay.agent.power.energy import (
     EnergyEstimate,
     Window,
     choose_source,
     estimate_energy,
 )
-from assay.agent.integral import distinct_readings, integrate, unwrap
+from assay.agent.power.integral import distinct_readings, integrate, unwrap
 from assay.agent.samplers.base import Meter
 from assay.agent.samplers.recording import Series
 from assay.core.model import Absent, PowerTier

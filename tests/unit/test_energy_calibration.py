@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.agent.calibration import (
+from assay.agent.power.calibration import (
     GaugeCalibration,
     GaugeReading,
     LinearCalibration,

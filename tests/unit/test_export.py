@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from assay.controller.export import SCHEMA, export_results, json_result
-from assay.controller.export_row import COLUMNS, flat_row
-from assay.controller.sweep_data import SweepData
+from assay.controller.comparing.sweep_data import SweepData
+from assay.controller.exporting.export import SCHEMA, export_results, json_result
+from assay.controller.exporting.row import COLUMNS, flat_row
 from assay.core.cas import ContentStore
 from assay.core.errors import UsageError
 from assay.core.model import Latency, MemorySplit
@@ -167,7 +167,11 @@ def test_a_row_is_in_base_units() -> None:
 
 def test_every_field_of_latency_and_memory_has_a_column() -> None:
     names = {f.name.replace("_ns", "_seconds") for f in fields(Latency)}
-    renamed = {"n": "samples", "cv": "cv_ratio"}
+    renamed = {
+        "n": "samples",
+        "cv": "cv_ratio",
+        "outlier_time_share": "outlier_time_ratio",
+    }
     left_out = {"early_stopping_seconds"}
     assert {renamed.get(n, n) for n in names} - left_out <= COLUMNS.keys()
     assert {f.name for f in fields(MemorySplit)} - {"absent_reason"} <= COLUMNS.keys()

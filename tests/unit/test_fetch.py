@@ -12,11 +12,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from assay.agent import fetch as fetch_module
-from assay.agent.cache import ArtifactCache
-from assay.agent.fetch import Fetcher
-from assay.agent.link import Link
-from assay.agent.quiet import QuietWindow
+from assay.agent.plane import fetch as fetch_module
+from assay.agent.plane.cache import ArtifactCache
+from assay.agent.plane.fetch import Fetcher
+from assay.agent.plane.link import Link
+from assay.agent.plane.quiet import QuietWindow
 from assay.core.cas import ContentStore
 from assay.core.channel import Backoff
 from assay.core.errors import (

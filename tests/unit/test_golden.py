@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.controller import canary, golden
+from assay.controller import canary
+from assay.controller.inspection import golden
 from assay.core.errors import BadInputs, RuntimeRejected, UsageError
 from assay.core.model import MEDIA_ONNX, MEDIA_TFLITE
 from tests.conftest import SHARED_DATA, need

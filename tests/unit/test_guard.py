@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from assay.agent.devices.state import DeviceState
-from assay.agent.evidence import Evidence
-from assay.agent.guard import judge, verdict_of
-from assay.agent.reasons import BY_CODE, CATALOGUE, SYNTHETIC_DATASET, reason, reference
+from assay.agent.measuring.evidence import Evidence
+from assay.agent.measuring.guard import judge, verdict_of
+from assay.agent.measuring.reasons import BY_CODE, CATALOGUE, SYNTHETIC_DATASET, reason, reference
+from assay.agent.measuring.settle import Settled
 from assay.agent.samplers.recording import Series
-from assay.agent.settle import Settled
 from assay.core.model import (
     ArtifactRef,
     Fidelity,
@@ -201,7 +201,7 @@ PROVOKED: list[tuple[str, bool, Evidence]] = [
     ("swap_or_major_faults", True, report(swapped_pages=1)),
     ("swap_or_major_faults", True, report(major_faults=2)),
     ("drift", False, report(drift=-0.03)),
-    ("outliers", False, latency(outliers=11)),
+    ("outliers", False, latency(outlier_time_share=0.06)),
     ("overhead_bound", False, latency(p50_ns=3900.0)),
     (
         "throttle_history_dirty",
@@ -341,7 +341,7 @@ def test_a_verdict_needs_no_order() -> None:
 
 def test_the_reference_page_is_the_catalogue() -> None:
     page = Path(REPOSITORY / "docs/reference/reasons.md").read_text()
-    assert page == reference(), "write it anew: python -m assay.agent.reasons"
+    assert page == reference(), "write it anew: python -m assay.agent.measuring.reasons"
 
 
 def test_codes_are_unique() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay.controller.inspect import precision, static_cost, transfer_bytes
+from assay.controller.inspection.inspect import precision, static_cost, transfer_bytes
 from assay.core.errors import BadInputs, UsageError
 from assay.core.model import MEDIA_ONNX, MEDIA_TFLITE
 from tests.conftest import SHARED_DATA, need

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from assay.agent import jobs
-from assay.agent.cache import ArtifactCache
-from assay.agent.fetch import Fetcher
-from assay.agent.jobs import MOST_STARTS, RoundExecutor
-from assay.agent.measure import Measured
-from assay.agent.observe import RunPaths
-from assay.agent.outcome import unmeasured
-from assay.agent.quiet import QuietWindow
-from assay.agent.rounds import AttemptState, RoundBook, seq_of
-from assay.agent.spool import Key, Spool
+from assay.agent.measuring.measure import Measured
+from assay.agent.measuring.observe import RunPaths
+from assay.agent.measuring.outcome import unmeasured
+from assay.agent.plane import jobs
+from assay.agent.plane.cache import ArtifactCache
+from assay.agent.plane.fetch import Fetcher
+from assay.agent.plane.jobs import MOST_STARTS, RoundExecutor
+from assay.agent.plane.quiet import QuietWindow
+from assay.agent.plane.rounds import AttemptState, RoundBook, seq_of
+from assay.agent.plane.spool import Key, Spool
 from assay.core import convert
 from assay.core.cas import ContentStore
 from assay.core.errors import Cancelled, DiskFull, NotFound
@@ -103,7 +103,7 @@ class Bench:
             device_name="bench",
             work_dir=self.home / "work",
             announce=lambda ns: self.events.append(f"announced {ns // S} s"),
-            drain=lambda seconds: self.events.append("drained"),
+            drain=lambda seconds: self.events.append(f"drained {seconds:g}"),
             on_released=lambda: self.events.append("released"),
             scrapes=lambda: self.scrapes,
         )
@@ -180,8 +180,9 @@ def test_all_files_are_fetched_and_then_every_run_measured_and_spooled_in_order(
     assert first.environment["device"] == "bench"
     assert bench.events == [
         *("read 4", "read 6", "read 4"),
-        *("measured fp32", "announced 36 s", "drained"),
-        *("measured int8", "announced 36 s", "drained"),
+        *("measured fp32", "announced 36 s", "drained 20"),
+        *("measured int8", "announced 36 s", "drained 20"),
+        "drained 600",
     ]
     assert bench.states == ["spooled", "spooled"]
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from assay.controller.discovery import targets
 from assay.controller.home import Home
+from assay.controller.identity.pki import Authority
 from assay.controller.live.server import (
     Access,
     LiveServer,
@@ -28,9 +28,9 @@ from assay.controller.live.server import (
 )
 from assay.controller.live.source import StateReader
 from assay.controller.live.state import snapshot
-from assay.controller.pki import Authority
+from assay.controller.metrics.discovery import targets
+from assay.controller.metrics.vitals import Vitals
 from assay.controller.records import DeviceState, SweepState
-from assay.controller.vitals import Vitals
 from assay.core.cas import ContentStore
 from assay.core.errors import PortInUse
 from tests.factories import SHAPES, T0_NS, FakeStore, make_device, make_facts, make_sweep

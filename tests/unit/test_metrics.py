@@ -11,10 +11,10 @@ import pytest
 from docs import generate
 from prometheus_client.parser import text_string_to_metric_families
 
-from assay.controller.exporter import render_once
-from assay.controller.exposition import Point, within_budget
+from assay.controller.comparing.sweep_data import SweepData
+from assay.controller.metrics.exporter import render_once
+from assay.controller.metrics.exposition import Point, within_budget
 from assay.controller.records import SweepState
-from assay.controller.sweep_data import SweepData
 from assay.core.metrics import AGENT_METRICS, CATALOGUE, CONTROLLER_METRICS, LABELS, METRICS
 from assay.core.metrics import MetricKind as Kind
 from tests.conftest import REPOSITORY
@@ -87,7 +87,7 @@ def test_the_reference_page_is_what_the_catalogue_says() -> None:
 
 
 def test_the_agents_page_uses_no_metric_outside_the_catalogue() -> None:
-    source = (REPOSITORY / "agent/assay/agent/exporter.py").read_text()
+    source = (REPOSITORY / "agent/assay/agent/plane/exporter.py").read_text()
     used = set(re.findall(r'"(assay_agent_[a-z_]+)"', source))
     assert used == {metric.name for metric in AGENT_METRICS}
 

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from assay.controller.certificates import check_request
-from assay.controller.pki import Authority
+from assay.controller.identity.certificates import check_request
+from assay.controller.identity.pki import Authority
 from assay.core.channel import SERVER_NAME
 from assay.core.errors import BadMessage, CheckFailed
 from tests.plane_client import Key

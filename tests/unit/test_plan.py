@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from assay.controller.plan import cell_key, estimate_ns, lease_ns, make_plan, more_rounds
+from assay.controller.planning.plan import cell_key, estimate_ns, lease_ns, make_plan, more_rounds
 from assay.controller.records import RoundState
 from assay.core.errors import SpecError
 from assay.core.model import Failure, FailureClass, RunSpec, VerdictKind
@@ -39,6 +39,31 @@ def test_every_round_holds_every_cell_once_and_a_canary_per_runtime() -> None:
             ("canary", "onnxruntime"): 1,
             ("canary", "litert"): 1,
         }
+
+
+def test_devices_are_chosen_by_labels_of_either_side() -> None:
+    labelled = device("by-agent")
+    assert labelled.facts is not None
+    facts = replace(labelled.facts, capabilities=("cpu:avx2", "label:site=lab", "label:rack=1"))
+    labelled = replace(labelled, facts=facts)
+    devices = [device("by-hand", site="lab"), labelled, device("other", site="office")]
+
+    def chosen(**labels: str) -> set[str]:
+        made = make_plan(
+            spec(devices={"labels": labels}),
+            sweep_id="s1",
+            now_ns=1,
+            dataset=DATASET,
+            variants=VARIANTS,
+            devices=devices,
+            canary=CANARY,
+        )
+        return {round_.device_id for round_ in made.rounds}
+
+    assert chosen(site="lab") == {"id-by-hand", "id-by-agent"}
+    assert chosen(site="lab", rack="1") == {"id-by-agent"}
+    devices[1] = replace(labelled, labels={"site": "moved"})
+    assert chosen(site="lab") == {"id-by-hand"}
 
 
 def test_the_order_is_drawn_from_the_seed_and_differs_between_rounds() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from assay.controller.progress import measure_progress
+from assay.controller.planning.progress import measure_progress
 from assay.controller.records import RoundState, SweepState
 from assay.core.model import VerdictKind
 from tests.planning import plan, record

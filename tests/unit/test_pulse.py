@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from assay.agent.pulse import LONGEST_WAIT_S, Pulse, longest_wait_s
-from assay.agent.rounds import HeldRound, RoundBook
+from assay.agent.plane.pulse import LONGEST_WAIT_S, Pulse, longest_wait_s
+from assay.agent.plane.rounds import HeldRound, RoundBook
 from assay.core.model import Round
 from assay.core.systemd import Notifier
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from assay.agent.quality import Tally, class_scores
+from assay.agent.measuring.quality import Tally, class_scores
 
 
 def test_accuracy_by_class_and_overall() -> None:

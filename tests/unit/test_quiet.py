@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from assay.agent.quiet import QuietWindow, Stopping
+from assay.agent.plane.quiet import QuietWindow, Stopping
 
 WAIT_S = 5.0
 

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import tomllib
 
+from assay.controller.comparing.summary import summarise
+from assay.controller.comparing.sweep_data import SweepData
 from assay.controller.report import write_report
 from assay.controller.report.distribution import RunQuantiles, common_scale, small_ecdf
 from assay.controller.report.evidence import SHARES, Evidence, gather
@@ -22,8 +24,6 @@ from assay.controller.report.page import render
 from assay.controller.report.reproduce import sweep_toml
 from assay.controller.report.scatter import scatter
 from assay.controller.report.svg import Scale, element, path, text
-from assay.controller.summary import summarise
-from assay.controller.sweep_data import SweepData
 from assay.core.cas import ContentStore
 from assay.core.model import MEDIA_NPZ
 from assay.core.trace import write_trace

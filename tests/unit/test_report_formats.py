@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from assay.controller.export import export_results
-from assay.controller.findings import sentences
-from assay.controller.mirror import VIEWS, write_mirror
+from assay.controller.comparing.findings import sentences
+from assay.controller.comparing.summary import summarise
+from assay.controller.exporting.export import export_results
+from assay.controller.exporting.mirror import VIEWS, write_mirror
 from assay.controller.report import build_markdown, write_report
-from assay.controller.summary import summarise
 from assay.core.cas import ContentStore
 from assay.core.errors import UsageError
 from tests.conftest import REPOSITORY

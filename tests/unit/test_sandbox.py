@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from assay.agent import sandbox
 from assay.agent.home import AgentHome
+from assay.agent.measuring import sandbox
 
 _PROGRAM = """
 import ctypes, json, os, socket, sys
 from pathlib import Path
-from assay.agent import sandbox
+from assay.agent.measuring import sandbox
 home, outside, parent = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 reached = sandbox.enter(home / "work/run")
 libc = ctypes.CDLL(None, use_errno=True)

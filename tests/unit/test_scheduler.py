@@ -6,8 +6,7 @@ import random
 
 import pytest
 
-from assay.controller.records import HeldRound
-from assay.controller.scheduler import (
+from assay.controller.planning.scheduler import (
     DELIVERY_NS,
     SILENT_NS,
     choose,
@@ -16,6 +15,7 @@ from assay.controller.scheduler import (
     next_sync_in_s,
     reconcile,
 )
+from assay.controller.records import HeldRound
 from assay.core.errors import VersionMismatch
 from assay.core.model import Round
 from tests.plane import S, queued

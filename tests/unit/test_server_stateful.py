@@ -17,8 +17,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from assay.controller.home import Home
+from assay.controller.planning.scheduler import MAX_GRANTS
 from assay.controller.records import RecordOutcome, RoundState, SweepState
-from assay.controller.scheduler import MAX_GRANTS
 from assay.controller.server.desk import Desk, Report
 from assay.controller.server.presence import Presence
 from assay.controller.store import open_store

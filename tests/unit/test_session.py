@@ -15,12 +15,12 @@ import structlog.testing
 from google.protobuf.duration_pb2 import Duration
 
 from assay.agent.clock import Clock
-from assay.agent.identity import Identity
-from assay.agent.link import Link
-from assay.agent.quiet import QuietWindow, Stopping
-from assay.agent.rounds import AttemptState, RoundBook
-from assay.agent.session import Session
-from assay.agent.spool import Key, Spool
+from assay.agent.plane.identity import Identity
+from assay.agent.plane.link import Link
+from assay.agent.plane.quiet import QuietWindow, Stopping
+from assay.agent.plane.rounds import AttemptState, RoundBook, seq_of
+from assay.agent.plane.session import Session
+from assay.agent.plane.spool import Key, Spool
 from assay.core import convert
 from assay.core.errors import (
     AssayError,
@@ -256,6 +256,20 @@ def test_a_long_poll_is_not_held_longer_than_the_lease(
     bench.link.close()
 
 
+def test_a_round_that_is_recorded_is_forgotten_without_a_long_poll(
+    controller: FakeController, tmp_path: Path
+) -> None:
+    bench = Bench(controller, tmp_path, wait_s=30.0)
+    controller.assign(a_round())
+    bench.session.step()
+    bench.book.recorded(Key(f"r1.1.{name}", seq_of(1, 1)) for name in ("fp32", "int8"))
+    controller.assign()
+    bench.session.step()
+    assert controller.syncs[-1].wait == Duration()
+    assert bench.book.held == ()
+    bench.link.close()
+
+
 def test_a_run_that_begins_ends_the_long_poll_and_is_announced(
     controller: FakeController, tmp_path: Path
 ) -> None:
@@ -336,8 +350,7 @@ def test_stopping_ends_a_step_that_waits(bench: Bench) -> None:
 
 def test_once_ends_when_there_is_nothing_left(bench: Bench) -> None:
     bench.session.run(threading.Event(), once=True)
-    assert len(bench.controller.syncs) == 1
-    assert bench.controller.syncs[0].wait == Duration()
+    assert [sync.wait for sync in bench.controller.syncs] == [Duration()] * 2
 
 
 def test_once_gives_a_dead_controller_up(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.agent.settle import Settled, settle
+from assay.agent.measuring.settle import Settled, settle
 from tests.boards import copy_of, write
 
 S = 1_000_000_000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.controller.spec import load_spec
+from assay.controller.planning.spec import load_spec
 from assay.core.errors import SpecError
 
 GOOD = """

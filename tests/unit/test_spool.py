@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.agent import spool as spool_module
-from assay.agent.spool import Key, Spool
+from assay.agent.plane import spool as spool_module
+from assay.agent.plane.spool import Key, Spool
 from assay.core.errors import AlreadyExists, DiskFull
 
 QUOTA = 1 << 20

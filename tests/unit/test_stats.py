@@ -153,11 +153,26 @@ def test_spread_of_a_known_sample() -> None:
     assert (spread.mean, spread.minimum, spread.maximum, spread.mad) == (22, 1, 100, 1)
     assert spread.cv == pytest.approx(np.std([1, 2, 3, 4, 100]) / 22)
     assert spread.outliers == 1
+    assert spread.outlier_share == pytest.approx((100 - 3) / 110)
 
 
 def test_outliers_are_counted_on_a_coarse_clock_too() -> None:
-    assert stats.outliers(np.array([100] * 990 + [101] * 10)) == 0
-    assert stats.outliers(np.array([100] * 990 + [5000] * 10)) == 10
+    assert stats.spread(np.array([100] * 990 + [101] * 10)).outliers == 0
+    assert stats.spread(np.array([100] * 990 + [5000] * 10)).outliers == 10
+
+
+def test_outliers_weigh_the_time_they_took_not_how_often_they_came() -> None:
+    # A tick of 20 every 5,000 units of time meets one of 50 short queries and one of 10 long ones.
+    short = stats.spread(np.array([100, 101, 99] * 327 + [120] * 20))
+    long = stats.spread(np.array([500, 501, 499] * 60 + [520] * 20))
+    assert short.outliers == long.outliers == 20
+    assert short.outlier_share == pytest.approx(0.004, rel=0.02)
+    assert long.outlier_share == pytest.approx(0.004, rel=0.02)
+
+
+def test_samples_far_below_the_median_took_no_time() -> None:
+    spread = stats.spread(np.array([100, 101, 99] * 30 + [1]))
+    assert (spread.outliers, spread.outlier_share) == (1, 0.0)
 
 
 @given(st.floats(-50, 50), st.floats(-1000, 1000), st.integers(2, 40))

@@ -8,18 +8,24 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from assay.agent.reasons import CATALOGUE
-from assay.controller import numbers
-from assay.controller.compare import Finding
-from assay.controller.figures import EnergyFigure, Spread, cell_figures, estimate, middle_run
-from assay.controller.findings import sentences, validity_sentence
-from assay.controller.labels import runtime_label, scenario_label
-from assay.controller.reasons import REASONS, reason
+from assay.agent.measuring.reasons import CATALOGUE
+from assay.controller.comparing import numbers
+from assay.controller.comparing.compare import Finding
+from assay.controller.comparing.figures import (
+    EnergyFigure,
+    Spread,
+    cell_figures,
+    estimate,
+    middle_run,
+)
+from assay.controller.comparing.findings import sentences, validity_sentence
+from assay.controller.comparing.labels import runtime_label, scenario_label
+from assay.controller.comparing.reasons import REASONS, reason
+from assay.controller.comparing.rows import Row, RowStatus, Section
+from assay.controller.comparing.summary import count_reasons, summarise
+from assay.controller.comparing.sweep_data import SweepData, load_sweep
 from assay.controller.records import ResultRecord
-from assay.controller.rows import Row, RowStatus, Section
-from assay.controller.summary import count_reasons, summarise
-from assay.controller.sweep_data import SweepData, load_sweep
-from assay.controller.terminal import render_summary, verdict_text
+from assay.controller.terminal.table import render_summary, verdict_text
 from assay.core.errors import TABLE, NotFound
 from assay.core.model import Absent, Mode, Reason, RuntimeSpec, Scenario, ScenarioKind, Verdict
 from assay.core.model import VerdictKind as Kind

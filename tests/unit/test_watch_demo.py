@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.watch import demo
 
-from assay.controller.running import ServingController
+from assay.controller.server.running import ServingController
 
 
 def test_prometheus_gets_the_shipped_rules_and_this_controllers_port(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from assay.controller.exporter import render_once
 from assay.controller.home import Home
 from assay.controller.live.source import StateReader
-from assay.controller.watch import render, scraped_vitals, vitals_of_page, watch
+from assay.controller.metrics.exporter import render_once
+from assay.controller.terminal.watch import render, scraped_vitals, vitals_of_page, watch
 from tests.factories import SHAPES, T0_NS, FakeStore, make_sweep, make_vitals
 
 NOW_NS = T0_NS + 705 * 10**9

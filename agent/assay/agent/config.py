@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import click
 
+from assay.agent import runtimes
 from assay.agent.home import AgentHome
 from assay.core.errors import SpecError
 
@@ -78,6 +79,14 @@ def _cpus(raw: Any) -> tuple[int, ...]:
     if not found:
         raise ValueError(f"{raw!r} names no CPU")
     return tuple(sorted(found))
+
+
+def _runtimes(raw: Any) -> tuple[str, ...]:
+    items = [part.strip() for part in raw.split(",")] if isinstance(raw, str) else raw
+    known = runtimes.names()
+    if not isinstance(items, list) or not items or not set(map(str, items)) <= set(known):
+        raise ValueError(f"{raw!r} is not a list of runtimes; known ones are {', '.join(known)}")
+    return tuple(dict.fromkeys(map(str, items)))
 
 
 def _size(raw: Any) -> int:
@@ -144,6 +153,10 @@ class AgentConfig:
     housekeeping_cpus: tuple[int, ...] | None = field(
         default=None,
         metadata=_about(_cpus, "CPUS", "CPUs for agent and samplers; detected if not given."),
+    )
+    runtimes: tuple[str, ...] | None = field(
+        default=None,
+        metadata=_about(_runtimes, "NAMES", "Runtimes to offer; all that work if not given."),
     )
     cache_quota_bytes: int = field(
         default=4 << 30,

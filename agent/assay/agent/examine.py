@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.agent.cpus import CpuPlan, choose_cpus, read_siblings
 from assay.agent.devices.classes import start_limit_c
 from assay.agent.devices.detect import detect
 from assay.agent.devices.power import power_absence
 from assay.agent.devices.state import DeviceState, read_state
+from assay.agent.measuring.cpus import CpuPlan, choose_cpus, read_siblings
 from assay.agent.permissions import may_renice, may_reset_peak, may_run_fifo
 from assay.agent.platform import board_problem, python_problem
 from assay.agent.samplers import Sampler, facts_of, probe_all

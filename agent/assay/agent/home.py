@@ -41,6 +41,11 @@ class AgentHome:
         return self.root / "identity.json"
 
     @property
+    def next_identity(self) -> Path:
+        """A renewed identity until it has synced; then it becomes :attr:`identity`."""
+        return self.root / "identity.next.json"
+
+    @property
     def spool(self) -> Path:
         """Results that wait for their acknowledgement."""
         return self.root / "spool.log"
@@ -57,7 +62,7 @@ class AgentHome:
 
     @property
     def draining(self) -> Path:
-        """There while the agent takes no new rounds; see :mod:`assay.agent.drain`."""
+        """There while the agent takes no new rounds; see :mod:`assay.agent.plane.drain`."""
         return self.root / "draining"
 
     @property

@@ -55,7 +55,11 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How the samples scatter; ``mad`` is unscaled, ``outliers`` are counted, never removed."""
+    """How the samples scatter; ``mad`` is unscaled, ``outliers`` are counted, never removed.
+
+    ``outlier_share`` is the part of the samples' sum by which outliers exceed the median: how much
+    of the time went into what is not the model.
+    """
 
     mean: float
     minimum: float
@@ -63,6 +67,7 @@ class Spread:
     mad: float
     cv: float
     outliers: int
+    outlier_share: float
 
 
 def n_min(quantile: float, confidence: float = CONFIDENCE) -> int:
@@ -145,34 +150,37 @@ def median(values: Sequence[float] | Samples) -> float:
 
 
 def spread(samples: Samples) -> Spread:
-    """Mean, extremes, MAD, coefficient of variation and the count of outliers."""
+    """Mean, extremes, MAD, coefficient of variation; the outliers' count and their weight."""
     import numpy as np
 
     values = np.asarray(samples, dtype=np.float64)
-    mean = float(values.mean())
+    mean, middle, total = float(values.mean()), median(values), float(values.sum())
+    far = values[_far(values, middle)]
     return Spread(
         mean=mean,
         minimum=float(values.min()),
         maximum=float(values.max()),
-        mad=median(np.abs(values - median(values))),
+        mad=median(np.abs(values - middle)),
         cv=float(values.std()) / mean if mean else 0.0,
-        outliers=outliers(values),
+        outliers=len(far),
+        outlier_share=float(np.maximum(far - middle, 0.0).sum()) / total if total else 0.0,
     )
 
 
-def outliers(samples: Samples) -> int:
-    """How many samples lie beyond 10 robust sigma of the median.
+def _far(values: NDArray[Any], middle: float) -> NDArray[Any]:
+    """Which values lie beyond 10 robust sigma of the median.
 
     Sigma is 1.4826 MAD, or 1.2533 mean deviations where more than half of the samples are equal
     (a coarse clock); never less than one unit, the clock's resolution.
     """
     import numpy as np
 
-    distance = np.abs(np.asarray(samples, dtype=np.float64) - median(samples))
+    distance = np.abs(values - middle)
     sigma = _SIGMA_PER_MAD * median(distance)
     if sigma == 0:
         sigma = _SIGMA_PER_MEAN_DEVIATION * float(distance.mean())
-    return int(np.count_nonzero(distance > _OUTLIER_SIGMA * max(sigma, 1.0)))
+    far: NDArray[Any] = distance > _OUTLIER_SIGMA * max(sigma, 1.0)
+    return far
 
 
 def dependence_lag(samples: Samples) -> int:

@@ -44,6 +44,11 @@ class DeviceRecord:
     facts: DeviceFacts | None = None
     last_seen_ns: int | None = None
 
+    @property
+    def all_labels(self) -> Mapping[str, str]:
+        """``labels`` over those of the agent's own settings."""
+        return {**(self.facts.labels if self.facts else {}), **self.labels}
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetRecord:

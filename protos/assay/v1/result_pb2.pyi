@@ -218,6 +218,7 @@ class Latency(google.protobuf.message.Message):
     DURATION_NS_FIELD_NUMBER: builtins.int
     RESPONSE_TIME_FIELD_NUMBER: builtins.int
     EARLY_STOPPING_NS_FIELD_NUMBER: builtins.int
+    OUTLIER_TIME_SHARE_FIELD_NUMBER: builtins.int
     n: builtins.int
     p50_ns: builtins.float
     p50_low_ns: builtins.float
@@ -245,6 +246,8 @@ class Latency(google.protobuf.message.Message):
     """of the timed part"""
     response_time: builtins.bool
     """true: open loop, from the intended start; false: service time"""
+    outlier_time_share: builtins.float
+    """By how much outliers exceed the median, summed, as a part of all samples' sum."""
     @property
     def early_stopping_ns(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
         """By "p50", "p90", ...: a value the true percentile lies below with 99 % confidence (MLPerf's
@@ -274,9 +277,10 @@ class Latency(google.protobuf.message.Message):
         duration_ns: builtins.int = ...,
         response_time: builtins.bool = ...,
         early_stopping_ns: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
+        outlier_time_share: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_binding_floor_ns", b"_binding_floor_ns", "_p90_ns", b"_p90_ns", "_p95_ns", b"_p95_ns", "_p999_ns", b"_p999_ns", "_p99_ns", b"_p99_ns", "binding_floor_ns", b"binding_floor_ns", "p90_ns", b"p90_ns", "p95_ns", b"p95_ns", "p999_ns", b"p999_ns", "p99_ns", b"p99_ns"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_binding_floor_ns", b"_binding_floor_ns", "_p90_ns", b"_p90_ns", "_p95_ns", b"_p95_ns", "_p999_ns", b"_p999_ns", "_p99_ns", b"_p99_ns", "binding_floor_ns", b"binding_floor_ns", "cv", b"cv", "duration_ns", b"duration_ns", "early_stopping_ns", b"early_stopping_ns", "fidelity", b"fidelity", "harness_floor_ns", b"harness_floor_ns", "mad_ns", b"mad_ns", "max_ns", b"max_ns", "mean_ns", b"mean_ns", "min_ns", b"min_ns", "n", b"n", "outliers", b"outliers", "p50_high_ns", b"p50_high_ns", "p50_low_ns", b"p50_low_ns", "p50_ns", b"p50_ns", "p90_ns", b"p90_ns", "p95_ns", b"p95_ns", "p999_ns", b"p999_ns", "p99_ns", b"p99_ns", "response_time", b"response_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_binding_floor_ns", b"_binding_floor_ns", "_p90_ns", b"_p90_ns", "_p95_ns", b"_p95_ns", "_p999_ns", b"_p999_ns", "_p99_ns", b"_p99_ns", "binding_floor_ns", b"binding_floor_ns", "cv", b"cv", "duration_ns", b"duration_ns", "early_stopping_ns", b"early_stopping_ns", "fidelity", b"fidelity", "harness_floor_ns", b"harness_floor_ns", "mad_ns", b"mad_ns", "max_ns", b"max_ns", "mean_ns", b"mean_ns", "min_ns", b"min_ns", "n", b"n", "outlier_time_share", b"outlier_time_share", "outliers", b"outliers", "p50_high_ns", b"p50_high_ns", "p50_low_ns", b"p50_low_ns", "p50_ns", b"p50_ns", "p90_ns", b"p90_ns", "p95_ns", b"p95_ns", "p999_ns", b"p999_ns", "p99_ns", b"p99_ns", "response_time", b"response_time"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_binding_floor_ns", b"_binding_floor_ns"]) -> typing.Literal["binding_floor_ns"] | None: ...
     @typing.overload

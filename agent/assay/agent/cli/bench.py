@@ -116,10 +116,10 @@ def bench_command(models: tuple[Path, ...], output_format: str, **given: Any) ->
 
 def _bench(model: Path, options: _Options) -> dict[str, Any]:
     # Imported here: numpy and the whole agent are no part of --help.
-    from assay.agent.affinity import CpuChooser, pin_threads
     from assay.agent.config import AgentConfig
     from assay.agent.devices.detect import detect
-    from assay.agent.measure import RunPaths, measure
+    from assay.agent.measuring.affinity import CpuChooser, pin_threads
+    from assay.agent.measuring.measure import RunPaths, measure
 
     config = AgentConfig()
     device = detect(config.sysroot)
@@ -190,9 +190,9 @@ def _inputs(
     model: Path, spec: RuntimeSpec, options: _Options, folder: Path
 ) -> tuple[Path, str, bool]:
     """The inputs' file, the dataset's name, and whether it has labels."""
-    from assay.agent.reasons import SYNTHETIC_DATASET
+    from assay.agent.measuring.reasons import SYNTHETIC_DATASET
+    from assay.agent.measuring.synthetic import write_synthetic
     from assay.agent.runtimes.describe import describe
-    from assay.agent.synthetic import write_synthetic
     from assay.agent.worker.feeds import load_arrays
 
     if options.inputs is not None:

@@ -16,7 +16,7 @@ from assay.core.listing import format_option, print_rows
 from assay.core.model import Absent, PowerTier
 
 if TYPE_CHECKING:
-    from assay.agent.calibration import GaugeReading
+    from assay.agent.power.calibration import GaugeReading
     from assay.agent.samplers import Sampler
 
 _EVERY_S = 0.1
@@ -76,10 +76,10 @@ def power_command(
     Loads are made here. The reference is an attached meter the agent knows, else you are asked
     for what your meter shows at each load.
     """
-    from assay.agent.calibration import calibrate_gauge, calibrate_line
-    from assay.agent.calibration_store import BoardCalibration, load, store
     from assay.agent.devices.detect import detect
     from assay.agent.home import AgentHome
+    from assay.agent.power.calibration import calibrate_gauge, calibrate_line
+    from assay.agent.power.calibration_store import BoardCalibration, load, store
 
     where = home or AgentHome.default().root
     board = detect(sysroot, (), ()).board
@@ -131,7 +131,7 @@ def _measure(
     sysroot: Path, sensor: str | None, levels: int, hold_s: float
 ) -> tuple[str, list[float], list[float]]:
     """The mean of sensor and reference at each load level."""
-    from assay.agent.load_levels import busy, duties
+    from assay.agent.power.load_levels import busy, duties
 
     key, board_sampler, meter = _sources(sysroot, sensor)
     channel = key.partition(".")[2]
@@ -190,7 +190,7 @@ def _mean_w(
 
 
 def _watch_gauge(sysroot: Path, seconds: float) -> list[GaugeReading]:
-    from assay.agent.calibration import GaugeReading
+    from assay.agent.power.calibration import GaugeReading
     from assay.agent.samplers.battery import find_gauge, read_current
     from assay.agent.sysroot import maybe_int, maybe_text
 

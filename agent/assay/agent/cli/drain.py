@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from assay.agent import config as settings
-from assay.agent.drain import Drain
+from assay.agent.plane.drain import Drain
 
 
 @click.command("drain")

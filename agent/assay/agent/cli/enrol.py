@@ -28,7 +28,7 @@ def enrol_command(config_file: Path | None, **given: Any) -> None:
             + "; `assay token create` on the controller prints both"
         )
 
-    from assay.agent.enrol import enrol
+    from assay.agent.plane.enrol import enrol
 
     identity = enrol(config.paths, config.controller or "", config.token or "", config.device_name)
     click.echo(f"enrolled as {identity.name} at {identity.enrolled_at}")

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from assay.agent import config as settings
+from assay.agent.plane.ending import end_by_exception
 from assay.core.errors import EXIT_OK, UsageError
 
 
@@ -32,7 +33,7 @@ def run_command(config_file: Path | None, once: bool, **given: Any) -> None:
     if config.token is not None and not config.paths.identity.exists():
         _enrol(config)
 
-    from assay.agent.serve import serve
+    from assay.agent.plane.serve import serve
 
     sys.exit(serve(config, once=once))
 
@@ -45,6 +46,7 @@ def _enrol(config: settings.AgentConfig) -> None:
     command += ["--home", str(config.home), "--name", config.device_name]
     # Not on the command line, where every user of this device could read it.
     environment = {**os.environ, settings.variable("token"): config.token or ""}
-    done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+    with end_by_exception():
+        done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
     if done.returncode != EXIT_OK:
         sys.exit(done.returncode)

@@ -38,7 +38,7 @@ DEVICE_CLASSES = frozenset(START_LIMIT_C)
 
 
 def start_limit_c(device_class: str) -> float:
-    """The temperature at or below which a run may start; see :func:`assay.agent.settle.settle`."""
+    """The temperature at or below which a run may start; :mod:`assay.agent.measuring.settle`."""
     return START_LIMIT_C.get(device_class, START_LIMIT_C["other"])
 
 

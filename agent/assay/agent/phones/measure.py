@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from assay.agent.guard import verdict_of
-from assay.agent.keys import environment_of, factors_of
-from assay.agent.measure import Measured
-from assay.agent.observe import RunPaths
-from assay.agent.outcome import failure_of
+from assay.agent.measuring.guard import verdict_of
+from assay.agent.measuring.keys import environment_of, factors_of
+from assay.agent.measuring.measure import Measured
+from assay.agent.measuring.observe import RunPaths
+from assay.agent.measuring.outcome import failure_of
 from assay.agent.phones import conditions as state
 from assay.agent.phones.adb import Phone
 from assay.agent.phones.benchmarks import PARSERS, Printed
@@ -76,9 +76,11 @@ def measure_on_phone(
     on_state: Callable[[str], None],
     cancel: threading.Event,
 ) -> Measured:
-    """Measures ``run`` by the binary of its runtime; like :func:`assay.agent.measure.measure`
-    failures are told in the result. Fidelity is ``external_binary``: one invocation, its own
-    statistics, outputs unchecked."""
+    """Measures ``run`` by the binary of its runtime; like
+    :func:`assay.agent.measuring.measure.measure` failures are told in the result.
+
+    Fidelity is ``external_binary``: one invocation, its own statistics, outputs unchecked.
+    """
     started_unix_ns, begin_ns = time.time_ns(), time.monotonic_ns()
     empty = _unfinished(run, device, device_name, started_unix_ns)
     try:

@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from assay.agent.affinity import CpuChooser
 from assay.agent.config import AgentConfig
-from assay.agent.identity import Identity
-from assay.agent.measure import Measured
-from assay.agent.observe import RunPaths
+from assay.agent.measuring.affinity import CpuChooser
+from assay.agent.measuring.measure import Measured
+from assay.agent.measuring.observe import RunPaths
 from assay.agent.phones.adb import AdbServer, Phone
 from assay.agent.phones.facts import Handset, read_handset
 from assay.agent.phones.listing import Attached
 from assay.agent.phones.measure import Bench, measure_on_phone
 from assay.agent.phones.store import PhoneFiles
-from assay.agent.serve import Agent
+from assay.agent.plane.identity import Identity
+from assay.agent.plane.serve import Agent
 from assay.core import digest, log
 from assay.core.errors import Unreachable
 from assay.core.model import DeviceFacts, RunSpec, RuntimeFacts
@@ -106,7 +106,7 @@ def serve_phone(
     host: AgentConfig, server: AdbServer, row: Attached, binaries: Mapping[str, Path], *, once: bool
 ) -> int:
     """Enrols the phone where it is new, and serves it until a signal; returns the exit code."""
-    from assay.agent.enrol import enrol
+    from assay.agent.plane.enrol import enrol
 
     phone = Phone(server, row.serial)
     runtimes = binaries_as_runtimes(binaries)

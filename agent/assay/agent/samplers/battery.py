@@ -2,7 +2,7 @@
 
 Kernel: Documentation/ABI/testing/sysfs-class-power; µV, µA, µW, 0.1 °C. In the field the sign of
 the current is reversed on some phones and its unit is mA on others, so on a phone there are no
-watts without a calibration (:mod:`assay.agent.calibration`); on a PC the driver's word holds.
+watts without a calibration (:mod:`assay.agent.power.calibration`); on a PC the driver's word holds.
 While a charger is connected the current is the charge, not the load: no watts then either.
 """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from typing_extensions import Self
 
-from assay.agent.integral import unwrap
+from assay.agent.power.integral import unwrap
 from assay.agent.samplers.base import Channel, Meter, Reading, Sampler, sampler
 from assay.agent.sysroot import find, maybe_int, maybe_text, read_int
 from assay.core.errors import SamplerError

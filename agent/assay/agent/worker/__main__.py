@@ -14,7 +14,7 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from assay.agent import sandbox
+from assay.agent.measuring import sandbox
 from assay.core import convert
 from assay.core.errors import AssayError
 from assay.core.model import WorkerOrder, WorkerReport

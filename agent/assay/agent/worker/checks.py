@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from assay.agent.quality import Tally, class_scores
+from assay.agent.measuring.quality import Tally, class_scores
 from assay.agent.runtimes.base import LoadedModel, TensorSpec
 from assay.agent.worker.feeds import Dataset
 from assay.core.errors import BadInputs

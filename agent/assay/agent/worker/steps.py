@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from assay.agent.quality import class_scores
+from assay.agent.measuring.quality import class_scores
 from assay.agent.worker.feeds import Dataset
 from assay.agent.worker.loading import Ready
 from assay.core import stats

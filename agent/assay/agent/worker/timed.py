@@ -215,6 +215,7 @@ def latency_of(
         duration_ns=timed.duration_ns,
         response_time=response_time,
         early_stopping_ns={name: value for name, value in estimates.items() if value is not None},
+        outlier_time_share=spread.outlier_share,
     )
 
 

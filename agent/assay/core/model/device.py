@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+LABEL = "label:"
+"""Begins a capability that is a label of the agent's settings: ``label:key=value``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +73,9 @@ class DeviceFacts:
     runtimes: tuple[RuntimeFacts, ...] = ()
     samplers: tuple[SamplerFacts, ...] = ()
     capabilities: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What the agent's own settings label the device with."""
+        pairs = (word[len(LABEL) :] for word in self.capabilities if word.startswith(LABEL))
+        return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}

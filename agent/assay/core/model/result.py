@@ -98,6 +98,7 @@ class Latency:
     duration_ns: int
     response_time: bool = False
     early_stopping_ns: Mapping[str, float] = field(default_factory=dict)
+    outlier_time_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The blob process: ``python -m assay.controller.blobs.process LEVEL text|json HOME HOST PORT``.
 
-Started by :mod:`assay.controller.serve`. Prints its port on stdout once it listens (or an error's
-code and message), and ends when stdin does, so that it never outlives its controller, not even one
-that was killed.
+Started by :mod:`assay.controller.server.serve`. Prints its port on stdout once it listens (or an
+error's code and message), and ends when stdin does, so that it never outlives its controller, not
+even one that was killed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import grpc
 from assay.controller.blobs.directory import DirectoryBlobs
 from assay.controller.blobs.service import BlobsGuard, BlobsServicer
 from assay.controller.home import Home
-from assay.controller.listening import listen, server_credentials
-from assay.controller.pki import Authority
+from assay.controller.identity.pki import Authority
+from assay.controller.server.listening import listen, server_credentials
 from assay.controller.store import open_store
 from assay.core import log
 from assay.core.channel import SERVER_OPTIONS

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from assay.controller import golden, inspect
 from assay.controller.datasets.npz import npz_bytes
+from assay.controller.inspection import golden, inspect
 from assay.controller.variants import export, ncnn
 from assay.core import digest
 from assay.core.model import MEDIA_NCNN, MEDIA_ONNX, MEDIA_TFLITE

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from assay.controller.home import Home
-from assay.controller.running import running_controller
+from assay.controller.server.running import running_controller
 from assay.core.errors import Unreachable
 from assay.core.listing import format_option, print_rows
 from assay.core.systemd import Notifier
@@ -57,7 +57,7 @@ def serve_command(
     names: tuple[str, ...],
 ) -> None:
     """Serve agents until SIGTERM or Ctrl-C."""
-    from assay.controller.serve import ServeOptions, serve
+    from assay.controller.server.serve import ServeOptions, serve
 
     options = ServeOptions(
         host=host,

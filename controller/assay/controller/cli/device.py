@@ -93,7 +93,7 @@ def label_command(name: str, labels: tuple[str, ...]) -> None:
 @click.argument("new_name")
 def rename_command(name: str, new_name: str) -> None:
     """Give a device another name; its identity and its results stay."""
-    from assay.controller.enrol import check_name
+    from assay.controller.identity.enrol import check_name
 
     store = open_store(Home.default())
     store.update_device(replace(store.device(name), name=check_name(new_name)))
@@ -109,7 +109,7 @@ def _row(record: DeviceRecord, now_ns: int) -> dict[str, object]:
         "class": facts.device_class if facts else None,
         "board": facts.board if facts else None,
         "runtimes": [f"{r.name} {r.version}" for r in facts.runtimes] if facts else [],
-        "labels": _labels(record.labels),
+        "labels": _labels(record.all_labels),
         "device_id": record.device_id,
         "last_seen_ns": record.last_seen_ns,
     }
@@ -135,7 +135,7 @@ def _facts(record: DeviceRecord, now_ns: int) -> list[tuple[str, object]]:
         ("enrolled", utc(record.enrolled_ns)),
         ("certificate ends", utc(record.certificate_not_after_ns)),
         ("key_sha256", record.key_sha256),
-        ("labels", _labels(record.labels)),
+        ("labels", _labels(record.all_labels)),
     ]
     if record.facts is None:
         return known

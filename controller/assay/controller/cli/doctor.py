@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import click
 
 from assay.controller.home import Home
-from assay.controller.running import running_controller
+from assay.controller.server.running import running_controller
 from assay.controller.store import open_store
 from assay.core.errors import AssayError, CheckFailed
 from assay.core.listing import format_option, print_rows
@@ -108,7 +108,7 @@ def _store(home: Home) -> Iterator[Finding]:
 
 
 def _pki(home: Home, now: dt.datetime) -> Iterator[Finding]:
-    from assay.controller.pki import Authority
+    from assay.controller.identity.pki import Authority
 
     if not home.pki.exists():
         yield Finding("certificates", True, "none yet; made by the first token or serve")

@@ -11,7 +11,7 @@ def live_command(with_token: bool) -> None:
     """Print the address of the live page; exit status 4 where none is served."""
     from assay.controller.home import Home
     from assay.controller.live.server import viewer_token
-    from assay.controller.running import running_controller
+    from assay.controller.server.running import running_controller
     from assay.core.errors import Unreachable
 
     home = Home.default()

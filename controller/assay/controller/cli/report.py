@@ -20,13 +20,13 @@ def report_command(sweep: str, output: Path | None) -> None:
     """Show what SWEEP says: as tables and sentences here, or as a file, HTML with charts."""
     from rich.console import Console
 
+    from assay.controller.comparing.numbers import size
+    from assay.controller.comparing.summary import summarise
+    from assay.controller.comparing.sweep_data import load_sweep
     from assay.controller.home import Home
-    from assay.controller.numbers import size
     from assay.controller.report import write_report
     from assay.controller.store import open_store
-    from assay.controller.summary import summarise
-    from assay.controller.sweep_data import load_sweep
-    from assay.controller.terminal import render_summary
+    from assay.controller.terminal.table import render_summary
     from assay.core.cas import ContentStore
 
     home = Home.default()

@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
+from assay.controller.comparing.labels import runtime_label
 from assay.controller.home import Home
-from assay.controller.labels import runtime_label
 from assay.controller.records import ResultRecord
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
@@ -115,7 +115,7 @@ def export_command(
 
     Exit status 3: the file is whole but for raw samples that are not held here.
     """
-    from assay.controller.export import export_results
+    from assay.controller.exporting.export import export_results
     from assay.core.cas import ContentStore
 
     if output is None and file_format == "parquet":
@@ -148,7 +148,7 @@ def mirror_command(file: Path, every_s: float | None) -> None:
 
     For Grafana's SQLite data source and for whoever likes SQL; docs/watching.md names the views.
     """
-    from assay.controller.mirror import write_mirror
+    from assay.controller.exporting.mirror import write_mirror
 
     store = open_store(Home.default())
     while True:

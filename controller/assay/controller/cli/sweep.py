@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
-from assay.controller import sweeps
-from assay.controller.follow import follow
 from assay.controller.home import Home
-from assay.controller.plan import Plan, Skipped
-from assay.controller.progress import Progress, measure_progress
+from assay.controller.planning import sweeps
+from assay.controller.planning.plan import Plan, Skipped
+from assay.controller.planning.progress import Progress, measure_progress
+from assay.controller.planning.spec import SweepSpec, load_spec
 from assay.controller.records import SweepRecord
-from assay.controller.running import running_controller
-from assay.controller.spec import SweepSpec, load_spec
+from assay.controller.server.running import running_controller
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
+from assay.controller.terminal.follow import follow
 from assay.core.cas import ContentStore
 from assay.core.errors import Partial, Unreachable
 from assay.core.listing import format_option, print_rows

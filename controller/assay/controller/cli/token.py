@@ -43,7 +43,7 @@ def token() -> None:
 @click.option("--note", default="", help="What it is for.")
 def create_command(uses: int, expires: int, note: str) -> None:
     """Print a new join token; it is shown this once and kept only as a hash."""
-    from assay.controller.enrol import create_token
+    from assay.controller.identity.enrol import create_token
 
     home = Home.default().create()
     made = create_token(home, open_store(home), note=note, uses=uses, lifetime_s=expires)

@@ -18,7 +18,7 @@ def watch_command(sweep: str | None, once: bool, every_s: float) -> None:
 
     from assay.controller.home import Home
     from assay.controller.store import open_store
-    from assay.controller.watch import watch
+    from assay.controller.terminal.watch import watch
 
     home = Home.default()
     store = open_store(home)

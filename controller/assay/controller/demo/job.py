@@ -11,24 +11,24 @@ from pathlib import Path
 
 from rich.console import Console
 
-from assay.controller import sweeps
+from assay.controller.comparing.findings import validity_sentence
+from assay.controller.comparing.rows import Summary
+from assay.controller.comparing.summary import summarise
+from assay.controller.comparing.sweep_data import load_sweep
 from assay.controller.demo.children import child, require_alive
 from assay.controller.demo.paths import DemoPaths
 from assay.controller.demo.progress import Steps
-from assay.controller.enrol import create_token
-from assay.controller.export import export_results
-from assay.controller.findings import validity_sentence
-from assay.controller.follow import follow
+from assay.controller.exporting.export import export_results
+from assay.controller.identity.enrol import create_token
+from assay.controller.planning import sweeps
+from assay.controller.planning.spec import load_spec
 from assay.controller.records import DeviceRecord, SweepState
 from assay.controller.report import write_report
-from assay.controller.rows import Summary
-from assay.controller.running import ServingController, running_controller
-from assay.controller.spec import load_spec
+from assay.controller.server.running import ServingController, running_controller
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
-from assay.controller.summary import summarise
-from assay.controller.sweep_data import load_sweep
-from assay.controller.terminal import render_table
+from assay.controller.terminal.follow import follow
+from assay.controller.terminal.table import render_table
 from assay.core.cas import ContentStore
 from assay.core.errors import CheckFailed, Partial
 

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.controller.exposition_fleet import view_of
-from assay.controller.findings import sentences
+from assay.controller.comparing.findings import sentences
+from assay.controller.comparing.numbers import duration, joules, percent, size
+from assay.controller.comparing.reasons import reason
+from assay.controller.comparing.summary import summarise
+from assay.controller.comparing.sweep_data import load_sweep
 from assay.controller.live.state import (
     Snapshot,
     environment,
@@ -18,14 +21,11 @@ from assay.controller.live.state import (
     row_html,
     sweep_row,
 )
-from assay.controller.numbers import duration, joules, percent, size
-from assay.controller.reasons import reason
+from assay.controller.metrics.exposition_fleet import view_of
 from assay.controller.records import ResultRecord
 from assay.controller.report import build_report
 from assay.controller.report.svg import element, text
 from assay.controller.store.base import Store
-from assay.controller.summary import summarise
-from assay.controller.sweep_data import load_sweep
 from assay.core.cas import ContentStore
 from assay.core.errors import BadMessage, NotFound
 from assay.core.model import Absent, Energy, Result

@@ -24,14 +24,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
-from assay.controller.discovery import targets
 from assay.controller.home import Home
 from assay.controller.live.pages import Pages
 from assay.controller.live.source import LiveSource
 from assay.controller.live.state import asset
+from assay.controller.metrics.discovery import targets
+from assay.controller.metrics.vitals import Vitals
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
-from assay.controller.vitals import Vitals
 from assay.core import log
 from assay.core.cas import ContentStore
 from assay.core.errors import AssayError, NotFound, PortInUse

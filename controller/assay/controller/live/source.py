@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from assay.controller.exposition_fleet import (
+from assay.controller.live.state import LATEST, LiveState, Snapshot, snapshot
+from assay.controller.metrics.exposition_fleet import (
     SweepView,
     rounds_by_device,
     shown_sweeps,
     view_of,
 )
-from assay.controller.live.state import LATEST, LiveState, Snapshot, snapshot
+from assay.controller.metrics.vitals import Vitals
 from assay.controller.records import ResultRecord, RoundRecord, SweepRecord, SweepState
 from assay.controller.store.base import Store
-from assay.controller.vitals import Vitals
 from assay.core import log
 from assay.core.errors import AssayError
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from assay.controller.exposition_fleet import SweepView
-from assay.controller.labels import runtime_label, scenario_label
-from assay.controller.numbers import duration, size
+from assay.controller.comparing.labels import runtime_label, scenario_label
+from assay.controller.comparing.numbers import duration, size
+from assay.controller.metrics.exposition_fleet import SweepView
+from assay.controller.metrics.vitals import Reach, Vitals, expected_by_ns, reach
 from assay.controller.records import DeviceRecord, ResultRecord, RoundState
-from assay.controller.vitals import Reach, Vitals, expected_by_ns, reach
 
 LATEST = 20
 

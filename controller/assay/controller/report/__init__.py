@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from assay.controller.comparing.summary import summarise
+from assay.controller.comparing.sweep_data import load_sweep
 from assay.controller.report.evidence import gather
 from assay.controller.report.markdown import markdown
 from assay.controller.report.page import render
 from assay.controller.store.base import Store
-from assay.controller.summary import summarise
-from assay.controller.sweep_data import load_sweep
 from assay.core.cas import ContentStore
 
 

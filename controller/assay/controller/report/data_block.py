@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from assay.controller.figures import EnergyFigure, Estimate
-from assay.controller.rows import CanaryRow, Row, Section, Summary
+from assay.controller.comparing.figures import EnergyFigure, Estimate
+from assay.controller.comparing.rows import CanaryRow, Row, Section, Summary
 
 SCHEMA = "assay.report/1"
 _NS = 1e9

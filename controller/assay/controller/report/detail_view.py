@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from assay.controller.figures import MEMORY_PARTS
-from assay.controller.findings import accuracy_text
-from assay.controller.numbers import count, duration, grouped, hertz, percent, ratio, size
+from assay.controller.comparing.figures import MEMORY_PARTS
+from assay.controller.comparing.findings import accuracy_text
+from assay.controller.comparing.numbers import count, duration, grouped, hertz, percent, ratio, size
+from assay.controller.comparing.rows import Row, RowStatus, Section, Summary
 from assay.controller.records import ResultRecord, VariantRecord
 from assay.controller.report.distribution import common_scale, small_ecdf
 from assay.controller.report.evidence import Evidence
 from assay.controller.report.scatter import runtimes_of
 from assay.controller.report.table_view import BADGES, anchor_of
 from assay.controller.report.timeline import timeline
-from assay.controller.rows import Row, RowStatus, Section, Summary
 from assay.core import digest
 from assay.core.model import Result, VerdictKind
 

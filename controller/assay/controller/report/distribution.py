@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from assay.controller.numbers import duration
+from assay.controller.comparing.numbers import duration
 from assay.controller.report.svg import Scale, element, path, text, tick_text
 
 WIDTH, HEIGHT = 250.0, 164.0

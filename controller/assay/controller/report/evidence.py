@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.controller.figures import middle_run
-from assay.controller.paired_accuracy import AccuracyComparison, compare_accuracy
+from assay.controller.comparing.figures import middle_run
+from assay.controller.comparing.paired_accuracy import AccuracyComparison, compare_accuracy
+from assay.controller.comparing.rows import Row, Section, Summary
+from assay.controller.comparing.sweep_data import SweepData
 from assay.controller.records import ResultRecord
 from assay.controller.report.distribution import RunQuantiles
 from assay.controller.report.timeline import LatencyBins, SideSeries
-from assay.controller.rows import Row, Section, Summary
-from assay.controller.sweep_data import SweepData
 from assay.core.cas import ContentStore
 from assay.core.errors import BadMessage, NotFound
 from assay.core.model import VerdictKind

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from assay.controller.compare import Comparison
-from assay.controller.figures import EnergyFigure, Estimate, Spread
-from assay.controller.findings import accuracy_text, sentences
-from assay.controller.numbers import duration, joules, ratio, size
+from assay.controller.comparing.compare import Comparison
+from assay.controller.comparing.figures import EnergyFigure, Estimate, Spread
+from assay.controller.comparing.findings import accuracy_text, sentences
+from assay.controller.comparing.numbers import duration, joules, ratio, size
+from assay.controller.comparing.rows import Row, Section, Summary
+from assay.controller.comparing.sweep_data import SweepData
 from assay.controller.records import ResultRecord
 from assay.controller.report.reproduce import sweep_toml
-from assay.controller.rows import Row, Section, Summary
-from assay.controller.sweep_data import SweepData
 from assay.core.model import VerdictKind
 from assay.core.version import __version__
 

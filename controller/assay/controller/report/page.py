@@ -14,10 +14,12 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from assay.controller.compare import LOOKS, MIN_RESTARTS, Rules
-from assay.controller.findings import Sentence, estimate_text, row_name, sentences
-from assay.controller.numbers import ratio, size
-from assay.controller.reasons import reason
+from assay.controller.comparing.compare import LOOKS, MIN_RESTARTS, Rules
+from assay.controller.comparing.findings import Sentence, estimate_text, row_name, sentences
+from assay.controller.comparing.numbers import ratio, size
+from assay.controller.comparing.reasons import reason
+from assay.controller.comparing.rows import Row, RowStatus, Section, Summary
+from assay.controller.comparing.sweep_data import SweepData
 from assay.controller.records import ResultRecord
 from assay.controller.report.data_block import data_block, script_safe
 from assay.controller.report.detail_view import panels, reasons_of, variant_views
@@ -25,8 +27,6 @@ from assay.controller.report.evidence import Evidence
 from assay.controller.report.reproduce import sweep_toml
 from assay.controller.report.scatter import legend_mark, runtimes_of, scatter
 from assay.controller.report.table_view import BADGES, table_view
-from assay.controller.rows import Row, RowStatus, Section, Summary
-from assay.controller.sweep_data import SweepData
 from assay.core import digest
 from assay.core.model import VerdictKind
 from assay.core.version import __version__

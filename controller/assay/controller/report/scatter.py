@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from assay.controller.figures import Estimate
-from assay.controller.findings import accuracy_text, estimate_text
-from assay.controller.numbers import size, time_unit
+from assay.controller.comparing.figures import Estimate
+from assay.controller.comparing.findings import accuracy_text, estimate_text
+from assay.controller.comparing.numbers import size, time_unit
+from assay.controller.comparing.rows import Row, Section
 from assay.controller.report.svg import Scale, element, padded, path, text, tick_text
-from assay.controller.rows import Row, Section
 from assay.core.model import Quality
 
 WIDTH, HEIGHT = 1040.0, 540.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from assay.controller.numbers import Unit, duration, time_unit
+from assay.controller.comparing.numbers import Unit, duration, time_unit
 from assay.controller.report.svg import Scale, element, padded, path, text, tick_text
 
 WIDTH = 520.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from assay.controller import scheduler
-from assay.controller.plan import lease_ns
+from assay.controller.planning import scheduler
+from assay.controller.planning.plan import lease_ns
+from assay.controller.planning.scheduler import Key
 from assay.controller.records import Admission, DeviceState, Standing
-from assay.controller.scheduler import Key
 from assay.controller.server.peer import checked, stranger
 from assay.controller.server.presence import Presence
 from assay.controller.store.base import Store

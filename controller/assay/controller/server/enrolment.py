@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from assay.controller.enrol import Enrolled, Enroller
+from assay.controller.identity.enrol import Enrolled, Enroller
 from assay.v1 import enrolment_pb2, enrolment_pb2_grpc
 
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar, cast
 
 from google.protobuf.duration_pb2 import Duration
 
-from assay.controller import scheduler
-from assay.controller.enrol import Enroller
+from assay.controller.identity.enrol import Enroller
+from assay.controller.planning import scheduler
 from assay.controller.records import Recorded, RecordOutcome
 from assay.controller.server.desk import Desk, Report
 from assay.controller.server.peer import admitted, device_id_of

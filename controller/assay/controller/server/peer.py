@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from assay.controller.certificates import DEVICE_URI
+from assay.controller.identity.certificates import DEVICE_URI
 from assay.controller.records import Admission, DeviceState
 from assay.controller.store.base import Store
 from assay.core.errors import NotFound, PermissionDenied, Unauthenticated

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from assay.controller.metrics.vitals import VitalsBoard
 from assay.controller.store.base import Store
-from assay.controller.vitals import VitalsBoard
 from assay.core.convert import from_proto
 from assay.core.errors import AssayError
 from assay.core.model import DeviceFacts

@@ -12,19 +12,19 @@ from typing import Any
 
 import grpc
 
-from assay.controller import scheduler, sweeps
-from assay.controller.enrol import Enroller
-from assay.controller.listening import listen, server_credentials
-from assay.controller.pki import Authority, ServerIdentity
+from assay.controller.identity.enrol import Enroller
+from assay.controller.identity.pki import Authority, ServerIdentity
+from assay.controller.metrics.vitals import VitalsBoard
+from assay.controller.planning import scheduler, sweeps
 from assay.controller.server.desk import Desk
 from assay.controller.server.enrolment import EnrolmentServicer
 from assay.controller.server.fleet import FleetServicer
 from assay.controller.server.guard import Guard
+from assay.controller.server.listening import listen, server_credentials
 from assay.controller.server.presence import Presence
 from assay.controller.server.recorder import Recorder
 from assay.controller.server.waiting import WaitingRoom
 from assay.controller.store.base import Store
-from assay.controller.vitals import VitalsBoard
 from assay.core import log
 from assay.core.channel import SERVER_OPTIONS, join_address
 from assay.core.errors import AssayError

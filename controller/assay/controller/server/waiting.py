@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from assay.controller.planning.scheduler import Key
 from assay.controller.records import Wishes
-from assay.controller.scheduler import Key
 
 POLL_S = 0.3
 """Sweeps come from other processes by way of the store; this is how late one is noticed."""

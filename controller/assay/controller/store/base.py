@@ -153,7 +153,7 @@ class Store(Protocol):
 
     def finish_round(self, round_id: str, fence: int, state: RoundState) -> bool:
         """DONE or FAILED; False where the fence is not the current one. The sweep itself stays
-        RUNNING until :func:`assay.controller.sweeps.tend` has looked whether it lacks rounds."""
+        RUNNING until :func:`assay.controller.planning.sweeps.tend` saw whether it lacks rounds."""
         ...
 
     def expire_leases(self, now_ns: int, max_grants: int) -> list[str]:

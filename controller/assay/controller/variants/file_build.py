@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.controller import golden, inspect
 from assay.controller.datasets.npz import npz_bytes, read_npz
+from assay.controller.inspection import golden, inspect
 from assay.controller.variants import export
 from assay.controller.variants.identity import TFLITE_EXPORTERS, tool_versions
 from assay.controller.variants.orders import FILE_UNITS, FileReport, FilesOrder, step_from_table

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _PNNX_S = 300.0
 _CHECK_S = 120.0
-# Of the largest output; see assay.controller.golden.tolerance for float32.
+# Of the largest output; see assay.controller.inspection.golden.tolerance for float32.
 _MAX_SHARE = 1e-3
 _SEED = 11
 
@@ -191,7 +191,12 @@ def _compare(path: Path, signature: _Signature) -> float:
 
 def _infer(path: Path, feed: Path, found: Path) -> None:
     """One sample, in a process that may die of the net."""
-    argv = [sys.executable, "-m", "assay.controller.ncnn_reference", *map(str, (path, feed, found))]
+    argv = [
+        sys.executable,
+        "-m",
+        "assay.controller.inspection.ncnn_reference",
+        *map(str, (path, feed, found)),
+    ]
     try:
         done = subprocess.run(argv, capture_output=True, timeout=_CHECK_S, check=False)
     except subprocess.TimeoutExpired:

@@ -60,7 +60,7 @@ class Recipe:
         return (*self.network_steps, *self.file_steps)
 
     def arithmetic(self, file_format: str) -> str:
-        """What the file computes in: a kind of :func:`assay.controller.golden.tolerance`."""
+        """What the file computes in: a kind of :mod:`assay.controller.inspection.golden`."""
         return self.file_steps[-1].arithmetic(file_format) if self.file_steps else "fp32"
 
 

@@ -82,7 +82,7 @@ class FileStep(Step):
     """A step on the exported file."""
 
     def arithmetic(self, file_format: str) -> str:
-        """What the file then computes in: a kind of :func:`assay.controller.golden.tolerance`."""
+        """What the file then computes in: a kind of :mod:`assay.controller.inspection.golden`."""
         raise NotImplementedError
 
     def to_onnx(self, work: FileWork) -> None:

@@ -1,0 +1,1 @@
+"""The agent between controller and measurement: leases in, results out, nothing lost."""

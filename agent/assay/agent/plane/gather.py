@@ -1,0 +1,58 @@
+"""All files of a round, before its first run: from then on it needs no network."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from assay.agent.measuring.observe import RunPaths
+from assay.agent.plane.fetch import Fetcher
+from assay.agent.plane.quiet import Stopping
+from assay.core.errors import AssayError, Cancelled
+from assay.core.model import ArtifactRef, RunSpec
+
+
+class Gathered:
+    """The verified file of every digest asked for, or why it is not here."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Path | AssayError] = {}
+
+    def add(self, run: RunSpec, fetcher: Fetcher, cancel: threading.Event) -> None:
+        """Fetches what ``run`` needs; each file is read anew once. Raises only
+        :class:`Cancelled` and :class:`Stopping`."""
+        for ref in refs_of([run]):
+            if ref.digest not in self._found:
+                self._found[ref.digest] = _fetch(ref, fetcher, cancel)
+
+    def paths(self, run: RunSpec) -> RunPaths:
+        """Where the files of ``run`` lie; raises what went wrong with the first that is absent."""
+        golden = self._path(run.golden.artifact) if run.golden is not None else None
+        return RunPaths(self._path(run.artifact), self._path(run.inputs.artifact), golden)
+
+    def _path(self, ref: ArtifactRef) -> Path:
+        found = self._found[ref.digest]
+        if isinstance(found, AssayError):
+            raise found
+        return found
+
+
+def refs_of(runs: Sequence[RunSpec]) -> Iterator[ArtifactRef]:
+    """Every file these runs need."""
+    for run in runs:
+        yield run.artifact
+        yield run.inputs.artifact
+        if run.golden is not None:
+            yield run.golden.artifact
+
+
+def _fetch(ref: ArtifactRef, fetcher: Fetcher, cancel: threading.Event) -> Path | AssayError:
+    try:
+        return fetcher.fetch(ref, cancel)
+    except (Cancelled, Stopping):
+        raise
+    except AssayError as error:
+        return error
+    except OSError as error:
+        return AssayError(f"artifact {ref.digest} cannot be kept on this device: {error}")

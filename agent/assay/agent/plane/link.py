@@ -1,0 +1,183 @@
+"""The calls an agent makes, each one held back by the quiet window and raising Assay's errors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from assay.agent.plane.quiet import Packet, QuietWindow
+from assay.core.channel import BLOB_CHUNK_BYTES, error_of
+from assay.core.errors import AssayError, Cancelled
+from assay.core.model import ArtifactRef
+from assay.v1 import artifact_pb2, blobs_pb2, blobs_pb2_grpc, fleet_pb2, fleet_pb2_grpc
+
+_CALL_S = 30.0
+_ANNOUNCE_S = 2.0
+_SLOWEST_BYTES_PER_S = 32_768
+
+
+class Link:
+    """Two lazy channels to one controller. Safe for several threads; close it when done.
+
+    A channel whose call failed is closed and made anew for the next call, so that gRPC's own
+    reconnecting sends nothing while a block is timed. Calls that the quiet window or the end of
+    the agent cut short raise :class:`Cancelled`.
+    """
+
+    def __init__(
+        self,
+        fleet: Callable[[], grpc.Channel],
+        blobs: Callable[[], grpc.Channel],
+        quiet: QuietWindow,
+    ) -> None:
+        self._quiet = quiet
+        self._fleet = _Redial(fleet, fleet_pb2_grpc.FleetStub)
+        self._blobs = _Redial(blobs, blobs_pb2_grpc.BlobsStub)
+
+    def sync(self, request: fleet_pb2.SyncRequest, timeout_s: float) -> fleet_pb2.SyncResponse:
+        """``Fleet.Sync``; gives way at once where a run begins."""
+        with self._quiet.packet(idle=True) as packet:
+            line = self._fleet.open()
+            call = line.stub.Sync.future(request, timeout=timeout_s)
+            reply: fleet_pb2.SyncResponse = _result(line, call, packet)
+        return reply
+
+    def announce(self, request: fleet_pb2.SyncRequest) -> fleet_pb2.SyncResponse | None:
+        """``Fleet.Sync`` by whoever holds the quiet window, before its block begins; None where the
+        controller cannot be told within two seconds, or the last call already found it away."""
+        line = self._fleet.open()
+        if not line.healthy:
+            return None
+        try:
+            reply: fleet_pb2.SyncResponse = line.stub.Sync(request, timeout=_ANNOUNCE_S)
+        except grpc.RpcError:
+            line.close()
+            return None
+        return reply
+
+    def report(self, request: fleet_pb2.ReportResultsRequest) -> fleet_pb2.ReportResultsResponse:
+        """``Fleet.ReportResults``."""
+        with self._quiet.packet() as packet:
+            line = self._fleet.open()
+            call = line.stub.ReportResults.future(request, timeout=_CALL_S)
+            reply: fleet_pb2.ReportResultsResponse = _result(line, call, packet)
+        return reply
+
+    def find_missing(self, digests: Sequence[str]) -> frozenset[str]:
+        """``Blobs.FindMissing``: which of these the controller does not hold."""
+        request = blobs_pb2.FindMissingRequest(digests=digests)
+        with self._quiet.packet() as packet:
+            line = self._blobs.open()
+            call = line.stub.FindMissing.future(request, timeout=_CALL_S)
+            return frozenset(_result(line, call, packet).digests)
+
+    def read(self, ref: ArtifactRef, offset: int) -> Iterator[bytes]:
+        """``Blobs.Read`` from ``offset`` on; closing the iterator ends the call."""
+        request = blobs_pb2.ReadRequest(digest=ref.digest, offset=offset)
+        timeout_s = _transfer_s(ref.size_bytes - offset)
+        with self._quiet.packet() as packet:
+            line = self._blobs.open()
+            call = line.stub.Read(request, timeout=timeout_s)
+            packet.attach(call.cancel)
+            try:
+                for message in call:
+                    yield message.data
+                line.healthy = True
+            except grpc.RpcError as error:
+                raise _failure(line, error, packet) from error
+            finally:
+                call.cancel()
+
+    def write(self, ref: ArtifactRef, path: Path) -> bool:
+        """``Blobs.Write`` of the file at ``path``; whether the controller held it already."""
+        named = artifact_pb2.ArtifactRef(
+            digest=ref.digest, size_bytes=ref.size_bytes, media_type=ref.media_type
+        )
+        with self._quiet.packet() as packet, path.open("rb") as file:
+            chunks = iter(lambda: file.read(BLOB_CHUNK_BYTES), b"")
+            line = self._blobs.open()
+            call = line.stub.Write.future(
+                _write_requests(named, chunks), timeout=_transfer_s(ref.size_bytes)
+            )
+            return bool(_result(line, call, packet).already_held)
+
+    def close(self) -> None:
+        """Closes both channels."""
+        self._fleet.close()
+        self._blobs.close()
+
+
+class _Line:
+    """One channel; ``healthy`` once a call on it has succeeded."""
+
+    def __init__(self, channel: grpc.Channel, stub: Any) -> None:
+        self._channel = channel
+        self.stub = stub
+        self.healthy = False
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+        self._channel.close()
+
+
+class _Redial:
+    """The line in use; a new one where that has been closed."""
+
+    def __init__(
+        self, dial: Callable[[], grpc.Channel], stub: Callable[[grpc.Channel], Any]
+    ) -> None:
+        self._dial = dial
+        self._stub = stub
+        self._lock = threading.Lock()
+        self._line: _Line | None = None
+
+    def open(self) -> _Line:
+        with self._lock:
+            if self._line is None or self._line.closed:
+                channel = self._dial()
+                self._line = _Line(channel, self._stub(channel))
+            return self._line
+
+    def close(self) -> None:
+        with self._lock:
+            if self._line is not None:
+                self._line.close()
+
+
+def _result(line: _Line, call: Any, packet: Packet) -> Any:
+    packet.attach(call.cancel)
+    try:
+        reply = call.result()
+    except grpc.FutureCancelledError as error:
+        raise Cancelled("the call gave way") from error
+    except grpc.RpcError as error:
+        raise _failure(line, error, packet) from error
+    line.healthy = True
+    return reply
+
+
+def _failure(line: _Line, error: grpc.RpcError, packet: Packet) -> AssayError:
+    if packet.cancelled:
+        return Cancelled("the call gave way")
+    failure = error_of(error)
+    if failure.code == "unreachable":
+        line.close()
+    return failure
+
+
+def _transfer_s(size_bytes: int) -> float:
+    """A slow link is no failure; what is cut off here resumes where it was."""
+    return 60.0 + size_bytes / _SLOWEST_BYTES_PER_S
+
+
+def _write_requests(
+    named: artifact_pb2.ArtifactRef, chunks: Iterable[bytes]
+) -> Iterator[blobs_pb2.WriteRequest]:
+    yield blobs_pb2.WriteRequest(artifact=named)
+    for chunk in chunks:
+        yield blobs_pb2.WriteRequest(data=chunk)

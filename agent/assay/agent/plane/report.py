@@ -1,0 +1,217 @@
+"""Hands results over: the trace first, then the bytes as they lie in the spool, until acked."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from assay.agent.home import write_atomically
+from assay.agent.plane.link import Link
+from assay.agent.plane.quiet import QuietWindow, Stopping
+from assay.agent.plane.rounds import RoundBook
+from assay.agent.plane.spool import Entry, Key, Spool
+from assay.core import log
+from assay.core.cas import ContentStore
+from assay.core.channel import MAX_REPORT_BYTES, MAX_RESULTS_PER_REPORT, Backoff
+from assay.core.errors import AssayError, Cancelled, Unreachable
+from assay.core.model import ArtifactRef
+from assay.v1 import fleet_pb2, result_pb2
+
+_LOG = log.get(__name__)
+_S = 1_000_000_000
+_FRAMING_BYTES = 160  # of a SpooledResult beside its body: hash, seq and tags
+_MOST_REJECTED = 100
+_STATUS = fleet_pb2.RecordStatus
+_UNKNOWN = (_STATUS.RECORD_STATUS_UNSPECIFIED,)
+
+
+@dataclass(slots=True)
+class Reporter:
+    """Empties the spool; :meth:`run` belongs to one thread, the rest is safe for all.
+
+    ``rejected`` is where results go that the controller will not take, for people to look at.
+    ``on_recorded`` is called after results were acknowledged.
+    """
+
+    link: Link
+    spool: Spool
+    traces: ContentStore
+    book: RoundBook
+    quiet: QuietWindow
+    rejected: Path
+    on_recorded: Callable[[], None] = lambda: None
+    rng: random.Random = field(default_factory=random.Random)
+    _backoff: Backoff = field(init=False)
+    _most: int = MAX_RESULTS_PER_REPORT
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _rung: bool = False
+    _failing: bool = False
+
+    def __post_init__(self) -> None:
+        self._backoff = Backoff(first_s=0.5, most_s=30.0, rng=self.rng)
+
+    def run(self, stop: threading.Event) -> None:
+        """Reports until ``stop`` (and a :meth:`wake`)."""
+        self.drop_orphans()
+        try:
+            while not stop.is_set():
+                pause_s = self.step()
+                with self._changed:
+                    self._changed.wait_for(lambda: self._rung, pause_s)
+                    self._rung = False
+        except Stopping:
+            pass
+        finally:
+            self._settled(failing=True)
+
+    def wake(self) -> None:
+        """There may be something to report."""
+        with self._changed:
+            self._rung = True
+            self._changed.notify_all()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Waits until nothing is left to report; False after ``timeout_s``, or at once where the
+        controller does not take results now."""
+        self.wake()
+        with self._changed:
+            self._changed.wait_for(lambda: not self.spool.entries or self._failing, timeout_s)
+        return not self.spool.entries
+
+    def step(self) -> float | None:
+        """One batch; returns the seconds to wait before the next, None to wait for a wake."""
+        batch = self.spool.batch(self._most, MAX_REPORT_BYTES - self._most * _FRAMING_BYTES)
+        if not batch:
+            self._settled(failing=False)
+            return None
+        try:
+            self._upload_traces(batch)
+            reply = self.link.report(self._request(batch))
+        except Cancelled:
+            return 0.0
+        except AssayError as error:
+            return self._refused(batch, error)
+        self._backoff.succeeded()
+        self._most = MAX_RESULTS_PER_REPORT
+        kept = self._take_acks(reply.acks)
+        self._settled(failing=False)
+        pause_s = reply.retry_after.ToNanoseconds() / _S
+        return pause_s if not kept else max(pause_s, self._backoff.next_s())
+
+    def drop_orphans(self) -> None:
+        """Removes traces no waiting result names: the agent ended between the two."""
+        wanted = {ref.digest for entry in self.spool.entries for ref in self._trace_of(entry)}
+        for digest, _size in list(self.traces.held()):
+            if digest not in wanted:
+                self.traces.remove(digest)
+
+    def _request(self, batch: Sequence[Entry]) -> fleet_pb2.ReportResultsRequest:
+        return fleet_pb2.ReportResultsRequest(
+            results=[
+                fleet_pb2.SpooledResult(
+                    attempt_id=entry.key.attempt_id,
+                    seq=entry.key.seq,
+                    sha256=entry.sha256,
+                    body=self.spool.read(entry),
+                )
+                for entry in batch
+            ]
+        )
+
+    def _upload_traces(self, batch: Sequence[Entry]) -> None:
+        refs = {ref.digest: ref for entry in batch for ref in self._trace_of(entry)}
+        held = {digest: ref for digest, ref in refs.items() if self.traces.has(digest)}
+        if not held:
+            return
+        for digest in sorted(self.link.find_missing(list(held)) & held.keys()):
+            try:
+                self.link.write(held[digest], self.traces.path(digest))
+            except (Unreachable, Cancelled):
+                raise
+            except AssayError as error:
+                # The number is worth more than its raw samples.
+                _LOG.error("trace was refused", digest=digest, code=error.code, error=str(error))
+
+    def _trace_of(self, entry: Entry) -> list[ArtifactRef]:
+        try:
+            ref = result_pb2.Result.FromString(self.spool.read(entry)).trace
+        except DecodeError:
+            return []
+        found = ArtifactRef(ref.digest, ref.size_bytes, ref.media_type)
+        return [found] if ref.digest else []
+
+    def _take_acks(self, acks: Iterable[fleet_pb2.RecordAck]) -> bool:
+        """Lets go of what was acknowledged; whether the controller left something unsaid."""
+        waiting = {entry.key: entry for entry in self.spool.entries}
+        done: list[Key] = []
+        unsaid = False
+        for ack in acks:
+            key = Key(ack.attempt_id, ack.seq)
+            if key not in waiting:
+                continue
+            if ack.status in _UNKNOWN or ack.status not in _STATUS.values():
+                _LOG.error("acknowledgement was not understood", attempt=key, status=ack.status)
+                unsaid = True
+                continue
+            self._note(waiting[key], ack)
+            done.append(key)
+        self._let_go([waiting[key] for key in done])
+        return unsaid or not done
+
+    def _note(self, entry: Entry, ack: fleet_pb2.RecordAck) -> None:
+        status = _STATUS.Name(ack.status).removeprefix("RECORD_STATUS_").lower()
+        about = {"attempt": entry.key.attempt_id, "seq": entry.key.seq, "status": status}
+        if ack.status == _STATUS.RECORD_STATUS_REJECTED:
+            _LOG.error("result was rejected", detail=ack.detail, **about)
+            self._set_aside(entry)
+        elif ack.status == _STATUS.RECORD_STATUS_CONFLICT:
+            _LOG.error("another result is stored already", detail=ack.detail, **about)
+            self._set_aside(entry)
+        else:
+            _LOG.info("result was recorded", **about)
+
+    def _let_go(self, entries: Sequence[Entry]) -> None:
+        traces = [ref for entry in entries for ref in self._trace_of(entry)]
+        self.book.recorded(entry.key for entry in entries)
+        self.spool.remove(entry.key for entry in entries)
+        for ref in traces:
+            self.traces.remove(ref.digest)
+        if entries:
+            self.on_recorded()
+
+    def _refused(self, batch: Sequence[Entry], error: AssayError) -> float:
+        if error.code == "bad_message" and len(batch) > 1:
+            self._most = 1  # find the one it is about
+            return 0.0
+        if error.code == "bad_message":
+            _LOG.error("result was refused", attempt=batch[0].key.attempt_id, error=str(error))
+            self._set_aside(batch[0])
+            self._let_go(batch)
+            return 0.0
+        pause_s = self._backoff.next_s()
+        _LOG.warning(
+            "results were not taken",
+            waiting=len(self.spool.entries),
+            code=error.code,
+            error=str(error),
+            next_try_s=round(pause_s, 1),
+        )
+        self._settled(failing=True)
+        return pause_s
+
+    def _settled(self, *, failing: bool) -> None:
+        with self._changed:
+            self._failing = failing
+            self._changed.notify_all()
+
+    def _set_aside(self, entry: Entry) -> None:
+        self.rejected.mkdir(mode=0o700, exist_ok=True)
+        write_atomically(self.rejected / f"{entry.sha256}.pb", self.spool.read(entry))
+        kept = sorted(self.rejected.glob("*.pb"), key=lambda path: path.stat().st_mtime_ns)
+        for path in kept[:-_MOST_REJECTED]:
+            path.unlink()

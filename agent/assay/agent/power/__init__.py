@@ -1,0 +1,1 @@
+"""From power readings to joules, and how well a sensor reads."""

@@ -1,0 +1,1 @@
+"""From results to verdicts: figures, pairs, intervals and sentences."""

@@ -1,0 +1,59 @@
+"""What a file costs before it ever runs.
+
+Multiply-accumulates (MACs) are counted for one sample from the graph with inferred shapes, over the
+operators that carry weight: convolutions, dense layers and matrix products in their float, integer
+and quantised forms. Element-wise work is not counted, as is usual. Where a file holds an operator
+of weight that has no rule here, MACs are None rather than too small.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from assay.controller.inspection import ncnn_graph as inspect_ncnn
+from assay.controller.inspection import onnx_graph as inspect_onnx
+from assay.controller.inspection import tflite_graph as inspect_tflite
+from assay.controller.records import StaticCost
+from assay.core.errors import UsageError
+from assay.core.model import MEDIA_NCNN, MEDIA_ONNX, MEDIA_TFLITE
+
+_ZSTD_LEVEL = 3
+_READERS = {
+    MEDIA_ONNX: inspect_onnx.read,
+    MEDIA_TFLITE: inspect_tflite.read,
+    MEDIA_NCNN: inspect_ncnn.read,
+}
+
+
+def static_cost(path: Path, media_type: str) -> StaticCost:
+    """Parameters, MACs, bytes and operators of a model file."""
+    data = path.read_bytes()
+    if media_type not in _READERS:
+        raise UsageError(f"{path}: there are no rules to inspect {media_type}")
+    graph = _READERS[media_type](data)
+    return StaticCost(
+        parameters=graph.parameters,
+        macs=graph.macs,
+        file_bytes=len(data),
+        transfer_bytes=transfer_bytes(data),
+        operators=dict(sorted(Counter(graph.operators).items())),
+    )
+
+
+def precision(path: Path, media_type: str) -> str:
+    """fp32, fp16 or int8: the narrowest arithmetic the file holds."""
+    data = path.read_bytes()
+    return _READERS[media_type](data).precision
+
+
+def transfer_bytes(data: bytes) -> int:
+    """Bytes on the wire: zstd at level 3, as artifacts are sent."""
+    import sys
+
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+
+    return len(zstd.compress(data, level=_ZSTD_LEVEL))

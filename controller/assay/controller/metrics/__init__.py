@@ -1,0 +1,1 @@
+"""The store and the fleet as a page for Prometheus."""

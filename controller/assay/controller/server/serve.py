@@ -1,0 +1,218 @@
+"""``assay controller serve``: every part of the plane, started in order and ended together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from assay.controller.blobs.child import blob_command, blob_process
+from assay.controller.home import Home
+from assay.controller.identity.pki import Authority
+from assay.controller.metrics.vitals import VitalsBoard
+from assay.controller.server.listening import check_free, is_free
+from assay.controller.server.process import ControlServers, Listening
+from assay.controller.server.running import (
+    ServingController,
+    announce,
+    last_ports,
+    sole_controller,
+    withdraw,
+)
+from assay.controller.store import open_store
+from assay.controller.store.base import Store
+from assay.core import log
+from assay.core.version import __version__
+
+_log = log.get(__name__)
+
+
+_ANY = ("0.0.0.0", "::", "")
+_PORTS = {
+    "enrol_port": ("--enrol-port", 7400),
+    "fleet_port": ("--fleet-port", 7401),
+    "blobs_port": ("--blobs-port", 7402),
+    "metrics_port": ("--metrics-port", 9464),
+    "live_port": ("--live-port", 9465),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """How to serve.
+
+    A port that is None is the one of the last time, else the usual one, else any free one; 0 is any
+    free one; a given one is that one or an error. Devices are told to call ``advertised_host``
+    (empty: ``host``, or the address they dialled where that is every interface). ``names`` are
+    further names for the server's certificate.
+    """
+
+    host: str = "127.0.0.1"
+    enrol_port: int | None = None
+    fleet_port: int | None = None
+    blobs_port: int | None = None
+    metrics_port: int | None = None
+    metrics: bool = True
+    live_port: int | None = None
+    live: bool = True
+    live_tls: bool = False
+    advertised_host: str = ""
+    names: tuple[str, ...] = ()
+    log_level: str = "info"
+    log_json: bool = False
+
+
+def serve(
+    home: Home,
+    options: ServeOptions,
+    *,
+    ready: Callable[[ServingController], None] = lambda _: None,
+    opener: Callable[[Home], Store] = open_store,
+) -> None:
+    """Serves until SIGTERM or SIGINT. ``ready`` is called once everything listens."""
+    home.create()
+    with sole_controller(home):
+        store = opener(home)
+        try:
+            asyncio.run(_serve(home, options, store, ready))
+        finally:
+            withdraw(home)
+            store.close()
+
+
+def advertised_host(options: ServeOptions) -> str:
+    """The host devices are told to call; empty (the one they dialled) where we cannot know it."""
+    return options.advertised_host or ("" if options.host in _ANY else options.host)
+
+
+async def _serve(
+    home: Home, options: ServeOptions, store: Store, ready: Callable[[ServingController], None]
+) -> None:
+    stop = _stop_on_signals()
+    ports = _choose_ports(home, options)
+    now = dt.datetime.now(dt.UTC)
+    authority = Authority(home.pki, now)
+    names = [n for n in (options.host, options.advertised_host, *options.names) if n not in _ANY]
+    identity = authority.server_identity(names, now)
+    async with contextlib.AsyncExitStack() as parts:
+        command = blob_command(home, options.host, options.log_level, json_lines=options.log_json)
+        blobs = await parts.enter_async_context(blob_process(command, ports["blobs_port"]))
+        control = ControlServers(store, authority, time.time_ns)
+        parts.push_async_callback(control.stop)
+        listening = await control.start(
+            identity,
+            Listening(
+                options.host,
+                ports["enrol_port"],
+                ports["fleet_port"],
+                blobs.port,
+                advertised_host(options),
+            ),
+        )
+        metrics_port = 0
+        if options.metrics:
+            metrics_port = await _start_metrics(
+                home, options.host, ports["metrics_port"], parts, control.vitals
+            )
+        live_port, live_secure = 0, False
+        if options.live:
+            live_port, live_secure = await _start_live(
+                home, options, ports["live_port"], parts, control.vitals
+            )
+        serving = ServingController(
+            pid=os.getpid(),
+            host=options.host,
+            enrol_port=listening.enrol_port,
+            fleet_port=listening.fleet_port,
+            blobs_port=blobs.port,
+            metrics_port=metrics_port,
+            live_port=live_port,
+            live_secure=live_secure,
+            started_ns=time.time_ns(),
+            version=__version__,
+        )
+        announce(home, serving)
+        _log.info("controller started", **_addresses(serving), home=str(home.root))
+        ready(serving)
+        await _first_of(stop.wait(), control.watch(), blobs.watch())
+        _log.info("controller stopping")
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _choose_ports(home: Home, options: ServeOptions) -> dict[str, int]:
+    """Every port to ask for (0: any), all checked before anything starts."""
+    last = last_ports(home)
+    chosen: dict[str, int] = {}
+    for name, (option, usual) in _PORTS.items():
+        if not {"metrics_port": options.metrics, "live_port": options.live}.get(name, True):
+            continue
+        given: int | None = getattr(options, name)
+        if given is not None:
+            check_free(options.host, given, option=option)
+            chosen[name] = given
+            continue
+        wished = last.get(name, usual)
+        chosen[name] = wished if is_free(options.host, wished) else 0
+        if name in last and chosen[name] == 0:
+            _log.warning(
+                "port of the last time was taken", port=wished, option=option, now="any free one"
+            )
+    return chosen
+
+
+async def _start_metrics(
+    home: Home, host: str, port: int, parts: contextlib.AsyncExitStack, vitals: VitalsBoard
+) -> int:
+    from assay.controller.metrics.exporter import start_exporter
+
+    exporter = await asyncio.to_thread(start_exporter, home, host, port, vitals=vitals.all)
+    parts.push_async_callback(asyncio.to_thread, exporter.close)
+    return exporter.port
+
+
+async def _start_live(
+    home: Home,
+    options: ServeOptions,
+    port: int,
+    parts: contextlib.AsyncExitStack,
+    vitals: VitalsBoard,
+) -> tuple[int, bool]:
+    from assay.controller.live.server import start_live
+
+    live = await asyncio.to_thread(
+        start_live, home, options.host, port, vitals=vitals.all, tls=options.live_tls
+    )
+    parts.push_async_callback(asyncio.to_thread, live.close)
+    return live.port, live.secure
+
+
+def _addresses(serving: ServingController) -> dict[str, str]:
+    return {
+        "enrolment": serving.enrolment_address,
+        "fleet": serving.fleet_address,
+        "blobs": serving.blobs_address,
+        "metrics": serving.metrics_address,
+        "live": serving.live_url,
+    }
+
+
+async def _first_of(*works: object) -> None:
+    """Ends with the first of these, and as it does."""
+    tasks = [asyncio.ensure_future(work) for work in works]  # type: ignore[call-overload]
+    done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -1,0 +1,97 @@
+"""Two threads share a channel; what happens to one call is not the other's end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from assay.agent.plane.link import Link
+from assay.agent.plane.quiet import QuietWindow
+from assay.core.errors import AssayError, Cancelled, PermissionDenied, Unreachable
+from assay.v1 import fleet_pb2
+from tests.fake_controller import FakeController
+
+
+class Bench:
+    def __init__(self, controller: FakeController) -> None:
+        self.controller = controller
+        self.dialled = 0
+        self.quiet = QuietWindow(grace_s=1.0)
+        self.link = Link(self._dial, controller.dial, self.quiet)
+
+    def _dial(self) -> grpc.Channel:
+        self.dialled += 1
+        return self.controller.dial()
+
+    def sync(self, wait_s: int = 0) -> fleet_pb2.SyncResponse:
+        request = fleet_pb2.SyncRequest()
+        request.wait.FromSeconds(wait_s)
+        return self.link.sync(request, timeout_s=30.0)
+
+    def report(self) -> fleet_pb2.ReportResultsResponse:
+        return self.link.report(fleet_pb2.ReportResultsRequest())
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    controller = FakeController().start()
+    it = Bench(controller)
+    yield it
+    it.link.close()
+    controller.stop()
+
+
+def test_calls_share_one_channel(bench: Bench) -> None:
+    bench.sync()
+    bench.report()
+    bench.sync()
+    assert bench.dialled == 1
+
+
+def test_a_channel_that_failed_is_dialled_anew_and_once(bench: Bench) -> None:
+    bench.controller.faults["ReportResults"] = [grpc.StatusCode.UNAVAILABLE]
+    with ThreadPoolExecutor() as pool:
+        polling = pool.submit(bench.sync, 20)
+        bench.controller.until(lambda: bench.controller.syncs)
+        with pytest.raises(Unreachable):
+            bench.report()
+        # The long-poll was on the channel that is gone ...
+        with pytest.raises(Unreachable):
+            polling.result(10)
+    # ... and its end does not take the new one down.
+    bench.report()
+    bench.sync()
+    assert bench.dialled == 2
+
+
+def test_a_word_of_the_controller_keeps_the_channel(bench: Bench) -> None:
+    bench.controller.faults["Sync"] = [PermissionDenied("revoked")]
+    with pytest.raises(PermissionDenied):
+        bench.sync()
+    bench.sync()
+    assert bench.dialled == 1
+
+
+def test_a_long_poll_that_gave_way_keeps_the_channel(bench: Bench) -> None:
+    with ThreadPoolExecutor() as pool:
+        polling = pool.submit(bench.sync, 20)
+        bench.controller.until(lambda: bench.controller.syncs)
+        bench.quiet.interrupt_idle()
+        with pytest.raises(Cancelled):
+            polling.result(10)
+    bench.sync()
+    assert bench.dialled == 1
+
+
+def test_the_announcement_needs_a_channel_that_works(bench: Bench) -> None:
+    request = fleet_pb2.SyncRequest()
+    assert bench.link.announce(request) is None
+    assert bench.controller.syncs == []
+    bench.sync()
+    assert bench.link.announce(request) is not None
+    bench.controller.faults["Sync"] = [AssayError("a bug over there")]
+    assert bench.link.announce(request) is None
+    assert len(bench.controller.syncs) == 3
