@@ -14,9 +14,14 @@ import pytest
 
 from assay.controller.home import Home
 from assay.controller.records import (
+    HEALTH_PRIORITY,
     Admission,
+    AuditRecord,
     DeviceState,
+    Duty,
+    OperatorRecord,
     RecordOutcome,
+    Role,
     RoundState,
     SweepState,
     Wishes,
@@ -252,6 +257,19 @@ class TestEnrolment:
         assert len(handles[0].devices()) == 1
 
 
+class TestApproval:
+    def test_a_token_that_asks_for_approval_makes_a_device_wait(self, store: Store) -> None:
+        store.add_token(token(approval=True))
+        joined = store.enrol_device(SECRET_SHA256, device(), 5)
+        assert joined.state is DeviceState.PENDING
+        assert store.device("bench") == joined
+        store.add_sweep(sweep(), [], [queued()])
+        assert store.lease_round("id-bench", 100, 0) is None
+        assert store.wishes().queued == frozenset()
+        store.update_device(replace(joined, state=DeviceState.ACTIVE))
+        assert store.lease_round("id-bench", 100, 0) is not None
+
+
 class TestCatalogue:
     def test_a_dataset_comes_back_as_it_went_in(self, store: Store) -> None:
         store.add_dataset(dataset())
@@ -386,13 +404,78 @@ class TestLeases:
         fleet.update_device(device(state=DeviceState.REVOKED))
         assert fleet.lease_round("id-bench", 100, 0) is None
 
-    def test_the_oldest_sweep_goes_first_then_the_index(self, fleet: Store) -> None:
+    def test_sweeps_take_turns_the_older_one_first(self, fleet: Store) -> None:
         older = sweep("s0", created_ns=0)
         rounds = [queued(f"q{i}", sweep_id="s0", index=i) for i in (1, 0)]
         fleet.add_sweep(older, [], rounds)
         waiting = [r.round_id for r in fleet.queued_rounds("id-bench")]
-        assert waiting == ["q0", "q1", "r0", "r1"]
+        assert waiting == ["q0", "r0", "q1", "r1"]
         assert lease(fleet).round_id == "q0"
+
+    def test_a_higher_priority_goes_first_and_may_be_changed(self, fleet: Store) -> None:
+        urgent = sweep("s0", created_ns=9, priority=5)
+        fleet.add_sweep(urgent, [], [queued(f"q{i}", sweep_id="s0", index=i) for i in (0, 1)])
+        waiting = [r.round_id for r in fleet.queued_rounds("id-bench")]
+        assert waiting == ["q0", "q1", "r0", "r1"]
+        fleet.set_sweep_priority("s0", -1)
+        assert lease(fleet).round_id == "r0"
+        assert fleet.sweep("s0").priority == -1
+        with pytest.raises(NotFound):
+            fleet.set_sweep_priority("ghost", 1)
+
+    @pytest.mark.parametrize("duty", [Duty.CORDONED, Duty.DRAINING, Duty.PROBATION])
+    def test_a_device_off_duty_keeps_what_it_holds_and_gets_nothing(
+        self, fleet: Store, duty: Duty
+    ) -> None:
+        granted = lease(fleet)
+        fleet.update_device(device(duty=duty, duty_reason="why"))
+        assert fleet.held_rounds("id-bench") == [granted]
+        assert fleet.wishes().queued == frozenset()
+        fleet.finish_round(granted.round_id, granted.fence, RoundState.DONE)
+        assert fleet.lease_round("id-bench", 100, 0) is None
+        assert (fleet.admission("id-bench").duty, fleet.device("bench").duty_reason) == (
+            duty,
+            "why",
+        )
+
+    def test_a_device_on_probation_gets_its_health_round_alone(self, fleet: Store) -> None:
+        fleet.update_device(device(duty=Duty.PROBATION))
+        health = sweep("h", priority=HEALTH_PRIORITY)
+        fleet.add_sweep(health, [], [queued("h0", sweep_id="h")])
+        assert fleet.wishes().queued == {"id-bench"}
+        assert [r.round_id for r in fleet.queued_rounds("id-bench")] == ["h0"]
+        assert lease(fleet).round_id == "h0"
+
+    @pytest.mark.parametrize("by_facts", [False, True])
+    def test_a_shared_meter_is_used_by_one_device_at_a_time(
+        self, fleet: Store, by_facts: bool
+    ) -> None:
+        if by_facts:
+            labelled = replace(facts(), capabilities=("label:shared.meter=um25c",))
+            fleet.seen("id-bench", labelled, 5)
+        else:
+            fleet.update_device(device(labels={"shared.meter": "um25c"}))
+        for name, label in (("second", "um25c"), ("third", "other")):
+            fleet.add_device(device(name, labels={"shared.meter": label}))
+            rounds = [queued(f"{name}-r", sweep_id=name, device_id=f"id-{name}")]
+            fleet.add_sweep(sweep(name), [], rounds)
+        granted = lease(fleet)
+        assert fleet.lease_round("id-second", 100, 0) is None
+        assert fleet.wishes().queued == {"id-third"}
+        # Cancelled is not over: the device may still be measuring.
+        fleet.set_sweep_state("s1", SweepState.CANCELLED)
+        assert fleet.lease_round("id-second", 100, 0) is None
+        assert fleet.lease_round("id-third", 100, 0) is not None
+        fleet.release_round(granted.round_id, granted.fence, 3)
+        assert fleet.lease_round("id-second", 100, 0) is not None
+
+    def test_what_was_ever_leased_is_remembered(self, fleet: Store) -> None:
+        digests = [run.artifact.digest for run in queued().runs]
+        assert fleet.ever_leased("id-bench", digests) == frozenset()
+        granted = lease(fleet)
+        fleet.finish_round(granted.round_id, granted.fence, RoundState.DONE)
+        assert fleet.ever_leased("id-bench", [*digests, ref("other").digest]) == set(digests)
+        assert fleet.ever_leased("id-second", digests) == frozenset()
 
     def test_a_round_can_be_asked_for_by_id(self, fleet: Store) -> None:
         granted = fleet.lease_round("id-bench", 100, 0, round_id="r1")
@@ -660,6 +743,32 @@ class TestResults:
         assert stored.count(RecordOutcome.STORED) == 20
         assert stored.count(RecordOutcome.ALREADY_STORED) == 60
         assert len(fleet.results()) == 20
+
+
+class TestAdministration:
+    ANNA = OperatorRecord("anna", Role.VIEWER, "c1", 1, 2)
+
+    def test_an_operator_has_one_good_certificate(self, store: Store) -> None:
+        store.put_operator(self.ANNA)
+        store.put_operator(replace(self.ANNA, name="ben"))
+        again = replace(self.ANNA, role=Role.OPERATOR, certificate_id="c2", revoked=True)
+        store.put_operator(again)
+        assert [o.name for o in store.operators()] == ["anna", "ben"]
+        assert store.operator("anna") == again
+        with pytest.raises(NotFound):
+            store.operator("ghost")
+
+    def test_the_audit_log_keeps_its_order_and_is_pruned_by_age(self, store: Store) -> None:
+        entries = [
+            AuditRecord(at, "anna", Role.VIEWER, "home", "device list", "", "ok", f"{at}")
+            for at in (3, 1, 2)
+        ]
+        for entry in entries:
+            store.add_audit(entry)
+        assert store.audit(10) == entries
+        assert store.audit(2) == entries[1:]
+        assert store.prune_audit(2) == 1
+        assert store.audit(10) == [entries[0], entries[2]]
 
 
 class TestUpkeep:

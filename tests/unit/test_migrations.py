@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from alembic import op
+from alembic import command, op
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -15,10 +15,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
 from assay.controller.home import Home
+from assay.controller.records import Duty
 from assay.controller.store import open_store
 from assay.controller.store.engine import reading, sqlite_engine, writing
 from assay.controller.store.migrate import HEAD, migrate
 from assay.controller.store.schema import metadata
+from assay.controller.store.sql import SqlStore
 from assay.core.errors import VersionMismatch
 
 
@@ -47,10 +49,36 @@ def test_migrations_lead_to_the_tables_of_the_code(engine: Engine) -> None:
 def test_migrating_again_changes_nothing(engine: Engine) -> None:
     migrate(engine)
     with writing(engine) as tx:
-        tx.execute(text("INSERT INTO tokens VALUES ('t', 's', 1, 2, 3, 0, 'kept')"))
+        tx.execute(text("INSERT INTO tokens VALUES ('t', 's', 1, 2, 3, 0, 'kept', 0)"))
     migrate(engine)
     with reading(engine) as tx:
         assert tx.execute(text("SELECT note FROM tokens")).scalar() == "kept"
+
+
+def test_a_database_of_the_first_schema_keeps_what_it_holds(engine: Engine) -> None:
+    with writing(engine) as tx:
+        config = Config()
+        scripts_path = str(files("assay.controller.store") / "migrations")
+        config.set_main_option("script_location", scripts_path)
+        config.attributes["connection"] = tx
+        command.upgrade(config, "0001")
+        tx.execute(text("INSERT INTO tokens VALUES ('t', 's', 1, 2, 3, 0, 'kept')"))
+        tx.execute(
+            text("INSERT INTO devices VALUES ('d', 'bench', 'active', 'k', 1, 2, '{}', NULL, NULL)")
+        )
+        tx.execute(text("INSERT INTO sweeps VALUES ('s', 'n', '{}', '7', 1, 'running', 1)"))
+        tx.execute(
+            text("INSERT INTO rounds VALUES ('r', 's', 'd', 'g', 0, 'queued', 0, 0, 0, NULL, x'')")
+        )
+    migrate(engine)
+    store = SqlStore(engine)
+    (token,) = store.tokens()
+    assert (token.note, token.approval) == ("kept", False)
+    assert store.device("bench").duty is Duty.ON
+    assert store.sweep("s").priority == 0
+    assert store.check() == []
+    with reading(engine) as tx:
+        assert tx.execute(text("SELECT device_id FROM rounds")).scalar() == "d"
 
 
 def test_a_database_of_a_newer_assay_is_refused_and_untouched(engine: Engine) -> None:

@@ -20,14 +20,35 @@ class TokenRecord:
     uses_left: int
     revoked: bool = False
     note: str = ""
+    approval: bool = False
+    """Whether devices that join with it wait for an operator's approval."""
 
 
 class DeviceState(enum.Enum):
-    """Whether a device may speak to us."""
+    """Whether a device may speak to us; a PENDING one is heard and given nothing."""
 
     ACTIVE = "active"
     QUARANTINED = "quarantined"
     REVOKED = "revoked"
+    PENDING = "pending"
+
+
+class Duty(enum.Enum):
+    """Whether an active device is given work: CORDONED nothing new, DRAINING neither and it is told
+    so, PROBATION its health canary alone."""
+
+    ON = "on"
+    CORDONED = "cordoned"
+    DRAINING = "draining"
+    PROBATION = "probation"
+
+
+SHARED = "shared."
+"""Begins the key of a label that names a thing only one device may use at a time, such as
+``shared.meter=um25c-1``: devices that carry the same label never measure at once."""
+
+HEALTH_PRIORITY = 1_000_000
+"""The priority of sweeps that try a device's health, and of nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +64,22 @@ class DeviceRecord:
     labels: Mapping[str, str] = field(default_factory=dict)
     facts: DeviceFacts | None = None
     last_seen_ns: int | None = None
+    duty: Duty = Duty.ON
+    duty_reason: str = ""
 
     @property
     def all_labels(self) -> Mapping[str, str]:
         """``labels`` over those of the agent's own settings."""
         return {**(self.facts.labels if self.facts else {}), **self.labels}
+
+    @property
+    def shares(self) -> frozenset[str]:
+        """The things it shares with other devices, as ``kind=name``."""
+        return frozenset(
+            f"{key.removeprefix(SHARED)}={value}"
+            for key, value in self.all_labels.items()
+            if key.startswith(SHARED)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +150,7 @@ class SweepRecord:
     rounds: int
     state: SweepState
     created_ns: int
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +209,7 @@ class Admission:
     device_id: str
     name: str
     state: DeviceState
+    duty: Duty = Duty.ON
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,3 +273,38 @@ class ConflictRecord:
     stored_sha256: str
     other_sha256: str
     seen_ns: int
+
+
+class Role(enum.Enum):
+    """What an operator's certificate is good for: a VIEWER may list, an OPERATOR may change."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRecord:
+    """Who may run the controller from elsewhere; ``certificate_id`` names the one certificate that
+    is good."""
+
+    name: str
+    role: Role
+    certificate_id: str
+    created_ns: int
+    not_after_ns: int
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One call for administration: who, from where, what about what, and what came of it
+    (``outcome`` is ``ok`` or an error's code)."""
+
+    at_ns: int
+    actor: str
+    role: Role
+    origin: str
+    action: str
+    subject: str
+    outcome: str
+    detail: str = ""

@@ -13,11 +13,13 @@ from typing import Protocol
 
 from assay.controller.records import (
     Admission,
+    AuditRecord,
     CellRecord,
     ConflictRecord,
     DatasetRecord,
     DeviceRecord,
     HeldRound,
+    OperatorRecord,
     Recorded,
     RecordOutcome,
     ResultRecord,
@@ -58,7 +60,8 @@ class Store(Protocol):
         """Adds ``device`` for one use of the token, both or neither: AlreadyExists where its name
         is taken by another key, Unauthenticated as :meth:`spend_token`. A key that is known keeps
         its identity: the stored record is returned, no use is taken, and the token need only be
-        known, in time and not revoked (a reply that was lost is asked for again)."""
+        known, in time and not revoked (a reply that was lost is asked for again). A token that
+        asks for approval makes the device PENDING, whatever ``device`` says."""
         ...
 
     def seen(self, device_id: str, facts: DeviceFacts | None, now_ns: int) -> None:
@@ -101,6 +104,7 @@ class Store(Protocol):
         """CANCELLED also cancels its queued rounds at once; leased ones end by the next sync."""
         ...
 
+    def set_sweep_priority(self, sweep_id: str, priority: int) -> None: ...
     def cells(self, sweep_id: str) -> list[CellRecord]: ...
     def rounds(self, sweep_id: str, states: Iterable[RoundState] = ()) -> list[RoundRecord]:
         """By group and index; all states where none is named."""
@@ -110,8 +114,9 @@ class Store(Protocol):
 
     # leases
     def queued_rounds(self, device_id: str, limit: int = 50) -> list[RoundRecord]:
-        """What waits for this device, in the order it would be granted: oldest sweep first, then
-        index, then group."""
+        """What may be granted to this device, in that order: highest priority first, then index
+        (so that sweeps take turns), then the older sweep, then group. Empty for a device that is
+        not active or not on duty; one on PROBATION gets rounds of HEALTH_PRIORITY alone."""
         ...
 
     def lease_round(
@@ -119,7 +124,8 @@ class Store(Protocol):
     ) -> Round | None:
         """Grants this device its next queued round, or the one named, fence + 1 and every attempt
         under a fresh id (``<round>.<fence>.<position>``), so that results of two grants never share
-        a key; None where the device already holds one, is not active, or nothing waits for it."""
+        a key; None where the device already holds one, is not active or on duty, shares a thing
+        with a device that holds one, or nothing waits for it."""
         ...
 
     def held_rounds(self, device_id: str) -> list[Round]:
@@ -163,6 +169,26 @@ class Store(Protocol):
 
     def may_read(self, device_id: str, digest: str) -> bool:
         """Whether a round leased to this device now names the artifact."""
+        ...
+
+    def ever_leased(self, device_id: str, digests: Sequence[str]) -> frozenset[str]:
+        """Those of ``digests`` that a round granted to this device, ended or not, has named."""
+        ...
+
+    # administration
+    def put_operator(self, operator: OperatorRecord) -> None:
+        """Adds one, or replaces the one of that name."""
+        ...
+
+    def operators(self) -> list[OperatorRecord]: ...
+    def operator(self, name: str) -> OperatorRecord: ...
+    def add_audit(self, entry: AuditRecord) -> None: ...
+    def audit(self, limit: int) -> list[AuditRecord]:
+        """The newest entries, oldest first."""
+        ...
+
+    def prune_audit(self, before_ns: int) -> int:
+        """Drops older entries; returns how many."""
         ...
 
     # results

@@ -42,6 +42,7 @@ tokens = Table(
     Column("uses_left", Integer, nullable=False),
     Column("revoked", Boolean, nullable=False),
     Column("note", Text, nullable=False),
+    Column("approval", Boolean, nullable=False),
 )
 
 devices = Table(
@@ -56,6 +57,10 @@ devices = Table(
     Column("labels", JSON, nullable=False),
     Column("facts", LargeBinary, comment="assay.v1.DeviceFacts"),
     Column("last_seen_ns", BigInteger),
+    Column("duty", String(16), nullable=False),
+    Column("duty_reason", Text, nullable=False),
+    # DeviceRecord.shares, one a line: looked at whenever a round is granted.
+    Column("shares", Text, nullable=False),
 )
 
 datasets = Table(
@@ -95,6 +100,7 @@ sweeps = Table(
     Column("rounds", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("created_ns", BigInteger, nullable=False),
+    Column("priority", Integer, nullable=False),
 )
 
 cells = Table(
@@ -183,4 +189,30 @@ conflicts = Table(
     Column("sha256", String(64), primary_key=True),
     Column("device_id", ForeignKey("devices.device_id"), nullable=False),
     Column("seen_ns", BigInteger, nullable=False),
+)
+
+operators = Table(
+    "operators",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("certificate_id", String(32), nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("not_after_ns", BigInteger, nullable=False),
+    Column("revoked", Boolean, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("entry", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("origin", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("outcome", String(32), nullable=False),
+    Column("detail", Text, nullable=False),
+    sqlite_autoincrement=True,
 )

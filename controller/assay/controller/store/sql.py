@@ -8,11 +8,13 @@ from sqlalchemy import Engine, func, select
 
 from assay.controller.records import (
     Admission,
+    AuditRecord,
     CellRecord,
     ConflictRecord,
     DatasetRecord,
     DeviceRecord,
     HeldRound,
+    OperatorRecord,
     Recorded,
     RecordOutcome,
     ResultRecord,
@@ -27,7 +29,15 @@ from assay.controller.records import (
 )
 from assay.controller.store.engine import reading, writing
 from assay.controller.store.schema import metadata
-from assay.controller.store.tables import catalogue, enrolment, leases, recording, results, sweeps
+from assay.controller.store.tables import (
+    administration,
+    catalogue,
+    enrolment,
+    leases,
+    recording,
+    results,
+    sweeps,
+)
 from assay.core.model import DeviceFacts, Round
 
 
@@ -133,6 +143,10 @@ class SqlStore:
         with writing(self._engine) as tx:
             sweeps.set_state(tx, sweep_id, state)
 
+    def set_sweep_priority(self, sweep_id: str, priority: int) -> None:
+        with writing(self._engine) as tx:
+            sweeps.set_priority(tx, sweep_id, priority)
+
     def cells(self, sweep_id: str) -> list[CellRecord]:
         with reading(self._engine) as tx:
             return sweeps.its_cells(tx, sweep_id)
@@ -193,6 +207,34 @@ class SqlStore:
     def may_read(self, device_id: str, digest: str) -> bool:
         with reading(self._engine) as tx:
             return leases.may_read(tx, device_id, digest)
+
+    def ever_leased(self, device_id: str, digests: Sequence[str]) -> frozenset[str]:
+        with reading(self._engine) as tx:
+            return leases.ever_leased(tx, device_id, digests)
+
+    def put_operator(self, operator: OperatorRecord) -> None:
+        with writing(self._engine) as tx:
+            administration.put_operator(tx, operator)
+
+    def operators(self) -> list[OperatorRecord]:
+        with reading(self._engine) as tx:
+            return administration.all_operators(tx)
+
+    def operator(self, name: str) -> OperatorRecord:
+        with reading(self._engine) as tx:
+            return administration.operator(tx, name)
+
+    def add_audit(self, entry: AuditRecord) -> None:
+        with writing(self._engine) as tx:
+            administration.add_audit(tx, entry)
+
+    def audit(self, limit: int) -> list[AuditRecord]:
+        with reading(self._engine) as tx:
+            return administration.last_audit(tx, limit)
+
+    def prune_audit(self, before_ns: int) -> int:
+        with writing(self._engine) as tx:
+            return administration.prune_audit(tx, before_ns)
 
     def record(
         self, device_id: str, results: Sequence[tuple[str, int, str, bytes]], now_ns: int

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
-from assay.controller.records import DeviceRecord, DeviceState, TokenRecord
+from assay.controller.records import DeviceRecord, DeviceState, Duty, TokenRecord
 from assay.controller.store.schema import devices, tokens
 from assay.core.convert import from_bytes, to_bytes
 from assay.core.errors import AlreadyExists, NotFound, Unauthenticated
@@ -25,6 +26,7 @@ def add_token(tx: Connection, token: TokenRecord) -> None:
             uses_left=token.uses_left,
             revoked=token.revoked,
             note=token.note,
+            approval=token.approval,
         )
     )
 
@@ -66,9 +68,10 @@ def enrol_device(
         _valid_token(tx, secret_sha256, now_ns)
         return _device(known)
     _refuse_taken_name(tx, device.name, "")
-    spend_token(tx, secret_sha256, now_ns)
-    add_device(tx, device)
-    return device
+    token = spend_token(tx, secret_sha256, now_ns)
+    joining = replace(device, state=DeviceState.PENDING) if token.approval else device
+    add_device(tx, joining)
+    return joining
 
 
 def add_device(tx: Connection, device: DeviceRecord) -> None:
@@ -105,9 +108,12 @@ def update_device(tx: Connection, record: DeviceRecord) -> None:
     if row is None:
         raise NotFound(f"no device {record.device_id!r}")
     values = _device_values(record)
-    if (row.last_seen_ns or 0) > (record.last_seen_ns or 0):
+    newer_facts = (row.last_seen_ns or 0) > (record.last_seen_ns or 0)
+    if newer_facts:
         del values["facts"], values["last_seen_ns"]
     tx.execute(update(devices).where(same).values(**values))
+    if newer_facts:
+        _note_shares(tx, record.device_id)
 
 
 def seen(tx: Connection, signs: Sequence[tuple[str, DeviceFacts | None, int]]) -> None:
@@ -118,6 +124,27 @@ def seen(tx: Connection, signs: Sequence[tuple[str, DeviceFacts | None, int]]) -
             values["facts"] = to_bytes(facts)
         newer = or_(devices.c.last_seen_ns.is_(None), devices.c.last_seen_ns <= now_ns)
         tx.execute(update(devices).where(devices.c.device_id == device_id, newer).values(**values))
+        if facts is not None:
+            _note_shares(tx, device_id)
+
+
+def set_duty(tx: Connection, device_ids: Iterable[str], duty: Duty, reason: str) -> None:
+    """Changes the duty of devices that are on it."""
+    tx.execute(
+        update(devices)
+        .where(devices.c.device_id.in_(sorted(device_ids)), devices.c.duty == Duty.ON.value)
+        .values(duty=duty.value, duty_reason=reason)
+    )
+
+
+def _note_shares(tx: Connection, device_id: str) -> None:
+    row = tx.execute(select(devices).where(devices.c.device_id == device_id)).first()
+    if row is not None and (shares := _shares(_device(row))) != row.shares:
+        tx.execute(update(devices).where(devices.c.device_id == device_id).values(shares=shares))
+
+
+def _shares(record: DeviceRecord) -> str:
+    return "\n".join(sorted(share.replace("\n", " ") for share in record.shares))
 
 
 def _valid_token(tx: Connection, secret_sha256: str, now_ns: int) -> TokenRecord:
@@ -155,6 +182,9 @@ def _device_values(record: DeviceRecord) -> dict[str, Any]:
         "labels": dict(record.labels),
         "facts": None if record.facts is None else to_bytes(record.facts),
         "last_seen_ns": record.last_seen_ns,
+        "duty": record.duty.value,
+        "duty_reason": record.duty_reason,
+        "shares": _shares(record),
     }
 
 
@@ -167,6 +197,7 @@ def _token(row: Row[Any]) -> TokenRecord:
         uses_left=row.uses_left,
         revoked=row.revoked,
         note=row.note,
+        approval=row.approval,
     )
 
 
@@ -181,4 +212,6 @@ def _device(row: Row[Any]) -> DeviceRecord:
         labels=row.labels,
         facts=None if row.facts is None else from_bytes(row.facts, DeviceFacts),
         last_seen_ns=row.last_seen_ns,
+        duty=Duty(row.duty),
+        duty_reason=row.duty_reason,
     )

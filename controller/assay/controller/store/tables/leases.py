@@ -13,16 +13,20 @@ from sqlalchemy import (
     CursorResult,
     Row,
     String,
+    and_,
     bindparam,
     exists,
     insert,
+    or_,
     select,
     update,
 )
 
 from assay.controller.records import (
+    HEALTH_PRIORITY,
     Admission,
     DeviceState,
+    Duty,
     HeldRound,
     RoundRecord,
     RoundState,
@@ -46,19 +50,32 @@ from assay.core.model import Round
 # The statements of every Sync, built once.
 _DEVICE = bindparam("device_id", type_=String)
 _QUEUE_HEAD = 20
-_ADMISSION = select(devices.c.name, devices.c.state).where(devices.c.device_id == _DEVICE)
+_ADMISSION = select(devices.c.name, devices.c.state, devices.c.duty).where(
+    devices.c.device_id == _DEVICE
+)
+_MAY_BE_GRANTED = and_(
+    devices.c.state == DeviceState.ACTIVE.value,
+    or_(
+        devices.c.duty == Duty.ON.value,
+        and_(devices.c.duty == Duty.PROBATION.value, sweeps.c.priority >= HEALTH_PRIORITY),
+    ),
+)
 _QUEUE = (
     select(rounds)
     .join(sweeps, sweeps.c.sweep_id == rounds.c.sweep_id)
+    .join(devices, devices.c.device_id == rounds.c.device_id)
     .where(
         rounds.c.device_id == _DEVICE,
         rounds.c.state == RoundState.QUEUED.value,
         sweeps.c.state == SweepState.RUNNING.value,
+        _MAY_BE_GRANTED,
     )
+    # Sweeps of one priority take turns, round by round: a long one does not shut out a new one.
     .order_by(
+        sweeps.c.priority.desc(),
+        rounds.c.position,
         sweeps.c.created_ns,
         sweeps.c.sweep_id,
-        rounds.c.position,
         rounds.c.grouping,
         rounds.c.round_id,
     )
@@ -77,7 +94,7 @@ def admission(tx: Connection, device_id: str) -> Admission:
     row = tx.execute(_ADMISSION, {"device_id": device_id}).first()
     if row is None:
         raise NotFound(f"no device {device_id!r}")
-    return Admission(device_id, row.name, DeviceState(row.state))
+    return Admission(device_id, row.name, DeviceState(row.state), Duty(row.duty))
 
 
 def standing(tx: Connection, device_id: str) -> Standing:
@@ -100,12 +117,16 @@ def lease(
     tx: Connection, device_id: str, lease_ns: int, now_ns: int, round_id: str | None
 ) -> Round | None:
     """Grants one round; see :meth:`Store.lease_round`."""
-    state = tx.execute(
-        select(devices.c.state).where(devices.c.device_id == device_id).with_for_update()
-    ).scalar()
-    if state is None:
+    device = tx.execute(
+        select(devices.c.state, devices.c.shares)
+        .where(devices.c.device_id == device_id)
+        .with_for_update()
+    ).first()
+    if device is None:
         raise NotFound(f"no device {device_id!r}")
-    if state != DeviceState.ACTIVE.value or _holds_one(tx, device_id):
+    if device.state != DeviceState.ACTIVE.value or _holds_one(tx, device_id):
+        return None
+    if device.shares and _split(device.shares) & _busy_shares(tx):
         return None
     query = _QUEUE.limit(1).with_for_update(of=rounds, skip_locked=True)
     if round_id is not None:
@@ -127,15 +148,30 @@ def wishes(tx: Connection) -> Wishes:
     """Queued and leased rounds of running sweeps, all devices at once."""
     running = select(sweeps.c.sweep_id).where(sweeps.c.state == SweepState.RUNNING.value)
     of_running = select(rounds.c.device_id).where(rounds.c.sweep_id.in_(running))
-    queued_query = of_running.where(rounds.c.state == RoundState.QUEUED.value).distinct()
+    queued_query = (
+        select(rounds.c.device_id, devices.c.shares)
+        .join(sweeps, sweeps.c.sweep_id == rounds.c.sweep_id)
+        .join(devices, devices.c.device_id == rounds.c.device_id)
+        .where(
+            sweeps.c.state == SweepState.RUNNING.value,
+            rounds.c.state == RoundState.QUEUED.value,
+            _MAY_BE_GRANTED,
+        )
+        .distinct()
+    )
     held_query = of_running.where(rounds.c.state == RoundState.LEASED.value).add_columns(
         rounds.c.round_id, rounds.c.fence
     )
     by_device: dict[str, set[tuple[str, int]]] = defaultdict(set)
     for device_id, round_id, fence in tx.execute(held_query):
         by_device[device_id].add((round_id, fence))
+    busy = _busy_shares(tx)
     return Wishes(
-        queued=frozenset(tx.execute(queued_query).scalars()),
+        queued=frozenset(
+            device_id
+            for device_id, shares in tx.execute(queued_query)
+            if not (shares and _split(shares) & busy)
+        ),
         held={device_id: frozenset(pairs) for device_id, pairs in by_device.items()},
     )
 
@@ -185,11 +221,39 @@ def may_read(tx: Connection, device_id: str, digest: str) -> bool:
     return bool(tx.execute(select(named)).scalar())
 
 
+def ever_leased(tx: Connection, device_id: str, digests: Sequence[str]) -> frozenset[str]:
+    """Those of ``digests`` that a round granted to the device has named."""
+    query = (
+        select(round_artifacts.c.digest)
+        .join(rounds, rounds.c.round_id == round_artifacts.c.round_id)
+        .where(
+            round_artifacts.c.digest.in_(digests),
+            rounds.c.device_id == device_id,
+            rounds.c.fence > 0,
+        )
+    )
+    return frozenset(tx.execute(query).scalars())
+
+
 def _holds_one(tx: Connection, device_id: str) -> bool:
     held_now = exists().where(
         rounds.c.device_id == device_id, rounds.c.state == RoundState.LEASED.value
     )
     return bool(tx.execute(select(held_now)).scalar())
+
+
+def _busy_shares(tx: Connection) -> frozenset[str]:
+    """What devices with a leased round share: reserved until its end is confirmed or expired."""
+    query = (
+        select(devices.c.shares)
+        .join(rounds, rounds.c.device_id == devices.c.device_id)
+        .where(rounds.c.state == RoundState.LEASED.value, devices.c.shares != "")
+    )
+    return frozenset(share for shares in tx.execute(query).scalars() for share in _split(shares))
+
+
+def _split(shares: str) -> frozenset[str]:
+    return frozenset(shares.split("\n"))
 
 
 def _grant(tx: Connection, row: Row[Any], lease_ns: int, now_ns: int) -> Round:

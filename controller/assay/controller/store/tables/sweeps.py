@@ -34,6 +34,7 @@ def add_sweep(
             rounds=sweep.rounds,
             state=sweep.state.value,
             created_ns=sweep.created_ns,
+            priority=sweep.priority,
         )
     )
     _add_cells(tx, its_cells)
@@ -61,6 +62,13 @@ def sweep(tx: Connection, name_or_id: str) -> SweepRecord:
         if row is not None:
             return _sweep(row)
     raise NotFound(f"no sweep {name_or_id!r}; `assay sweep list` names them")
+
+
+def set_priority(tx: Connection, sweep_id: str, priority: int) -> None:
+    """Its queued rounds move; a leased one stays."""
+    same = sweeps.c.sweep_id == sweep_id
+    if tx.execute(update(sweeps).where(same).values(priority=priority)).rowcount == 0:
+        raise NotFound(f"no sweep {sweep_id!r}")
 
 
 def set_state(tx: Connection, sweep_id: str, state: SweepState) -> None:
@@ -205,6 +213,7 @@ def _sweep(row: Row[Any]) -> SweepRecord:
         rounds=row.rounds,
         state=SweepState(row.state),
         created_ns=row.created_ns,
+        priority=row.priority,
     )
 
 
