@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -69,9 +70,14 @@ DEVICE = DeviceFacts(
 )
 
 
+NATIVE = Path(tempfile.gettempdir()) / f"assay-tests-native-{os.getuid()}"
+"""Compiled once for all runs of the tests, by the digest of its sources."""
+
+
 @pytest.fixture(autouse=True)
 def _needs() -> None:
     need(module="onnxruntime")
+    need(program="cc")
 
 
 def plan() -> CpuPlan:
@@ -88,6 +94,7 @@ def measured(
     golden: Path | None = None,
     cancel: threading.Event | None = None,
     states: list[str] | None = None,
+    native_dir: Path | None = NATIVE,
 ) -> Measured:
     work = tmp_path / "work"
     work.mkdir(exist_ok=True)
@@ -102,6 +109,7 @@ def measured(
         work,
         heard.append,
         cancel or threading.Event(),
+        native_dir=native_dir,
     )
 
 
@@ -117,7 +125,7 @@ def test_a_run_yields_everything_there_is_to_know(tmp_path: Path) -> None:
     assert states == ["settling", "loading", "warming", "measuring", "evaluating"]
     assert found.failure is None and found.latency is not None and found.cold is not None
     latency = found.latency
-    assert latency.fidelity is Fidelity.RAW_BINDING and latency.duration_ns >= SHORT.t_min_ns
+    assert latency.fidelity is Fidelity.NATIVE_LOOP and latency.duration_ns >= SHORT.t_min_ns
     assert latency.n >= 64 and latency.p90_ns is not None
     assert latency.min_ns <= latency.p50_ns <= latency.p90_ns <= latency.max_ns
     assert 0 < latency.harness_floor_ns < latency.p50_ns
@@ -152,6 +160,17 @@ def test_the_trace_holds_the_samples_the_figures_came_from(tmp_path: Path) -> No
     assert any(name.startswith("cpu_time.") for name in trace.series)
 
 
+def test_without_a_native_loop_the_binding_is_timed_and_the_result_says_so(
+    tmp_path: Path,
+) -> None:
+    model, inputs = save_mlp(tmp_path / "m.onnx"), save_samples(tmp_path / "in.npz")
+    found = measured(tmp_path, run_of(model, inputs), model, inputs, native_dir=None)
+    assert found.latency is not None and found.conditions is not None
+    assert found.latency.fidelity is Fidelity.RAW_BINDING
+    assert found.environment["fidelity"] == found.factors["fidelity"] == "raw_binding"
+    assert "no directory" in found.conditions.notes["native_loop_absent"]
+
+
 def test_litert_takes_the_same_path(tmp_path: Path) -> None:
     need(module="ai_edge_litert")
     model = tmp_path / "relu.tflite"
@@ -168,7 +187,8 @@ def test_litert_takes_the_same_path(tmp_path: Path) -> None:
     found = measured(tmp_path, run, model, inputs, golden)
     assert found.failure is None and found.latency is not None
     assert found.golden is not None and found.golden.within_tolerance and found.golden.n == 5
-    assert found.latency.fidelity is Fidelity.RAW_BINDING
+    assert found.latency.fidelity is Fidelity.RAW_BINDING and found.conditions is not None
+    assert "native_loop_absent" not in found.conditions.notes, "nothing is missing"
 
 
 def test_outputs_off_the_golden_ones_invalidate_the_number(tmp_path: Path) -> None:
@@ -268,6 +288,7 @@ def test_every_scenario_runs(tmp_path: Path, scenario: Scenario, batch: int | st
     found = measured(tmp_path, run_of(model, inputs, scenario=scenario), model, inputs)
     assert found.failure is None and found.latency is not None and found.conditions is not None
     notes = found.conditions.notes
+    assert found.latency.fidelity is Fidelity.NATIVE_LOOP, notes.get("native_loop_absent")
     assert found.latency.response_time is (scenario.kind is ScenarioKind.SERVER)
     assert found.environment["scenario"] == scenario.kind.value
     if scenario.kind is ScenarioKind.MULTI_STREAM:

@@ -55,6 +55,9 @@ print(json.dumps({
     "home": outcome(lambda: (home / "new").write_text("x") and None),
     "artifact": outcome(lambda: (home / "artifacts/a").read_text() and None),
     "artifact, changed": outcome(lambda: (home / "artifacts/a").write_text("x") and None),
+    "loop": outcome(lambda: (home / "native/loop.so").read_text() and None),
+    "loop, changed": outcome(lambda: (home / "native/loop.so").write_text("x") and None),
+    "loop, another": outcome(lambda: (home / "native/b.so").write_text("x") and None),
     "run": outcome(lambda: (home / "work/run/report.pb").write_text("x") and None),
     "rename": outcome(lambda: (home / "work/run/report.pb").rename(home / "work/run/r") and None),
     "outside": outcome(lambda: (outside / "file").write_text("x") and None),
@@ -69,7 +72,13 @@ def home(tmp_path: Path) -> AgentHome:
     made = AgentHome(tmp_path / "agent").create()
     # A way round that a rule on "everything else in this folder" would open.
     (tmp_path / "current").symlink_to(tmp_path / "agent")
-    for path in (made.key, made.identity, made.spool, made.artifacts / "a"):
+    for path in (
+        made.key,
+        made.identity,
+        made.spool,
+        made.artifacts / "a",
+        made.native / "loop.so",
+    ):
         path.write_text("secret")
     (made.work / "run").mkdir()
     (tmp_path / "outside").mkdir()
@@ -118,10 +127,10 @@ def test_a_worker_sees_its_run_and_none_of_the_secrets(home: AgentHome, tmp_path
         return
     refused = (
         *("key", "key, another way", "key by a link", "spool", "home", "artifact, changed"),
-        "parent",
+        *("parent", "loop, changed", "loop, another"),
     )
     assert {each: found[each] for each in refused} == dict.fromkeys(refused, "Permission denied")
-    allowed = ("artifact", "run", "rename", "outside")
+    allowed = ("artifact", "loop", "run", "rename", "outside")
     assert {each: found[each] for each in allowed} == dict.fromkeys(allowed, "done")
     assert found["child"] == 1
     assert home.spool.read_text() == "secret"

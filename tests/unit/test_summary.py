@@ -239,16 +239,35 @@ def test_another_environment_is_ranked_apart_and_named() -> None:
         result = record.result
         if result.run.runtime.name != "litert":
             return record
-        environment = dict(result.environment) | {"fidelity": "native_loop"}
+        environment = dict(result.environment) | {"fidelity": "external_binary"}
         return replace(record, result=replace(result, environment=environment))
 
     data = replace(data, results=tuple(moved(r) for r in data.results))
     first, second = summarise(data).sections
     assert {r.runtime for r in first.rows} == {"onnxruntime"}
     assert {r.runtime for r in second.rows} == {"litert"}
-    assert second.differs == ("fidelity: raw_binding, native_loop",)
+    assert second.differs == ("fidelity: raw_binding, external_binary",)
     assert second.reference is not None and second.reference.runtime == "litert"
     assert "ranked among themselves" in said(data)
+
+
+@pytest.mark.parametrize(("runtime", "sections"), [("litert", 1), ("onnxruntime", 2)])
+def test_how_close_the_timing_comes_matters_within_one_runtime(runtime: str, sections: int) -> None:
+    data = make_sweep(spoil=False)
+    variants = {
+        r.result.run.variant_id for r in data.results if r.result.run.runtime.name == runtime
+    }
+    apart = {"litert": variants, "onnxruntime": set(sorted(variants)[:1])}[runtime]
+
+    def moved(record: ResultRecord) -> ResultRecord:
+        result = record.result
+        if result.run.runtime.name != runtime or result.run.variant_id not in apart:
+            return record
+        environment = dict(result.environment) | {"fidelity": "native_loop"}
+        return replace(record, result=replace(result, environment=environment))
+
+    data = replace(data, results=tuple(moved(r) for r in data.results))
+    assert len(summarise(data).sections) == sections
 
 
 def test_devices_have_sections_of_their_own() -> None:

@@ -26,7 +26,7 @@ class AgentHome:
 
     def create(self) -> AgentHome:
         """Makes the directories, readable by their owner alone."""
-        for directory in (self.root, self.rounds, self.work, self.artifacts):
+        for directory in (self.root, self.rounds, self.work, self.artifacts, self.native):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self
 
@@ -74,6 +74,11 @@ class AgentHome:
     def traces(self) -> Path:
         """The content store of traces not yet handed over."""
         return self.root / "traces"
+
+    @property
+    def native(self) -> Path:
+        """The compiled timing loop; a cache that may be deleted. Runs may only read it."""
+        return self.root / "native"
 
     @property
     def work(self) -> Path:

@@ -33,6 +33,7 @@ class WorkerOrder(google.protobuf.message.Message):
     RUN_DIR_FIELD_NUMBER: builtins.int
     MEASURE_CPUS_FIELD_NUMBER: builtins.int
     CONTINUOUS_FIELD_NUMBER: builtins.int
+    NATIVE_DIR_FIELD_NUMBER: builtins.int
     model_path: builtins.str
     inputs_path: builtins.str
     golden_path: builtins.str
@@ -41,6 +42,8 @@ class WorkerOrder(google.protobuf.message.Message):
     """Where the worker leaves report.pb and trace.npz."""
     continuous: builtins.bool
     """No pauses between timed blocks (an energy run), which rules real-time priority out."""
+    native_dir: builtins.str
+    """Where the compiled timing loop is kept; empty: no native loop."""
     @property
     def run(self) -> assay.v1.job_pb2.RunSpec: ...
     @property
@@ -55,9 +58,10 @@ class WorkerOrder(google.protobuf.message.Message):
         run_dir: builtins.str = ...,
         measure_cpus: collections.abc.Iterable[builtins.int] | None = ...,
         continuous: builtins.bool = ...,
+        native_dir: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["continuous", b"continuous", "golden_path", b"golden_path", "inputs_path", b"inputs_path", "measure_cpus", b"measure_cpus", "model_path", b"model_path", "run", b"run", "run_dir", b"run_dir"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["continuous", b"continuous", "golden_path", b"golden_path", "inputs_path", b"inputs_path", "measure_cpus", b"measure_cpus", "model_path", b"model_path", "native_dir", b"native_dir", "run", b"run", "run_dir", b"run_dir"]) -> None: ...
 
 Global___WorkerOrder: typing_extensions.TypeAlias = WorkerOrder
 

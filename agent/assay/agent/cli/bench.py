@@ -118,6 +118,7 @@ def _bench(model: Path, options: _Options) -> dict[str, Any]:
     # Imported here: numpy and the whole agent are no part of --help.
     from assay.agent.config import AgentConfig
     from assay.agent.devices.detect import detect
+    from assay.agent.home import AgentHome
     from assay.agent.measuring.affinity import CpuChooser, pin_threads
     from assay.agent.measuring.measure import RunPaths, measure
 
@@ -139,6 +140,7 @@ def _bench(model: Path, options: _Options) -> dict[str, Any]:
             work_dir,
             lambda state: click.echo(f"{model.name}: {state}", err=True),
             threading.Event(),
+            native_dir=AgentHome.default().native,
         )
         if options.trace is not None and measured.trace_path is not None:
             shutil.copyfile(measured.trace_path, options.trace)

@@ -22,7 +22,8 @@ def environment_of(
     isolation: Isolation,
     report: WorkerReport | None,
 ) -> Mapping[str, str]:
-    """What must match; a run without a number has no fidelity."""
+    """What must match; a run without a number has no fidelity, and between two runtimes it need not
+    match (docs/decisions/fidelity.md)."""
     latency = report.latency if report is not None else None
     return {
         "device": device_name,
@@ -42,6 +43,7 @@ def factors_of(run: RunSpec, report: WorkerReport | None) -> Mapping[str, str]:
     """What may differ; what only the loaded model could tell is empty where it was not loaded."""
     notes = report.notes if report is not None else {}
     version = report.runtime_version if report is not None else ""
+    latency = report.latency if report is not None else None
     return {
         "variant": run.variant_name,
         "precision": notes.get("precision", ""),
@@ -51,6 +53,7 @@ def factors_of(run: RunSpec, report: WorkerReport | None) -> Mapping[str, str]:
         "threads": str(run.runtime.threads),
         "spinning": "yes" if run.runtime.allow_spinning else "no",
         "options": " ".join(f"{k}={v}" for k, v in sorted(run.runtime.options.items())),
+        "fidelity": latency.fidelity.value if latency is not None else "",
         "batch": notes.get("samples_per_query") or str(run.scenario.samples_per_query),
     }
 

@@ -82,6 +82,7 @@ def measure(
     *,
     sampler_hz: float = 10.0,
     start_limit_c: float | None = None,
+    native_dir: Path | None = None,
 ) -> Measured:
     """Measures ``run`` in a fresh worker process pinned to ``cpus.measure_cpus``.
 
@@ -90,13 +91,14 @@ def measure(
     model, runtime or worker that fails is told in ``Measured.failure`` and never raised. Setting
     ``cancel`` kills the worker's process group and raises :class:`assay.core.errors.Cancelled`.
     ``work_dir`` must exist and be the caller's alone; what lies in it afterwards is only the trace.
-    ``start_limit_c`` is the device class's where not given.
+    ``start_limit_c`` is the device class's where not given. ``native_dir`` keeps the compiled loop
+    between runs; without one there is none (docs/native-loop.md).
     """
     started_unix_ns, begin_ns = time.time_ns(), time.monotonic_ns()
     limit = limit_of_class(device.device_class) if start_limit_c is None else start_limit_c
     run_dir = work_dir / "run"
     run_dir.mkdir()
-    setting = Setting(run, paths, device, cpus, sysroot, run_dir, on_state, cancel)
+    setting = Setting(run, paths, device, cpus, sysroot, run_dir, on_state, cancel, native_dir)
     observed: Observed | None = None
     failure: Failure | None = None
     try:

@@ -33,7 +33,8 @@ class RunPaths:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One run and where it happens; ``run_dir`` is empty and the run's alone."""
+    """One run and where it happens; ``run_dir`` is empty and the run's alone, ``native_dir`` keeps
+    the compiled loop from run to run."""
 
     run: RunSpec
     paths: RunPaths
@@ -43,6 +44,7 @@ class Setting:
     run_dir: Path
     on_state: Callable[[str], None]
     cancel: threading.Event
+    native_dir: Path | None = None
 
     @property
     def measure_cpus(self) -> tuple[int, ...]:
@@ -133,6 +135,7 @@ def _order(setting: Setting) -> WorkerOrder:
         run_dir=str(setting.run_dir.absolute()),
         measure_cpus=setting.measure_cpus,
         continuous=setting.wants_energy,
+        native_dir=str(setting.native_dir.absolute()) if setting.native_dir is not None else "",
     )
 
 

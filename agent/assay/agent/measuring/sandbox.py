@@ -154,7 +154,9 @@ def _hide(libc: ctypes.CDLL, home: AgentHome) -> bool:
 def _open_paths(home: AgentHome, rights: int) -> Iterator[tuple[Path, int]]:
     """Everything but the home, by walking down to it, and of the home what a run is about."""
     root = home.root.resolve()
-    inside = {home.artifacts.resolve(): rights & _READ_ONLY, home.work.resolve(): rights}
+    read_only = rights & _READ_ONLY
+    inside = {home.artifacts.resolve(): read_only, home.native.resolve(): read_only}
+    inside[home.work.resolve()] = rights
     for directory in root.parents:
         for path in _entries(directory):
             if not root.is_relative_to(path):

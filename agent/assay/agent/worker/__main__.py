@@ -13,11 +13,16 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assay.agent.measuring import sandbox
 from assay.core import convert
 from assay.core.errors import AssayError
-from assay.core.model import WorkerOrder, WorkerReport
+from assay.core.model import Absent, WorkerOrder, WorkerReport
+
+if TYPE_CHECKING:
+    from assay.agent.native import NativeLoop
+    from assay.agent.worker.conduct import Say
 
 _PR_SET_PDEATHSIG = 1
 
@@ -28,6 +33,8 @@ def main(argv: list[str]) -> int:
     states = os.dup(1)
     os.dup2(2, 1)
     order = convert.from_bytes(Path(argv[1]).read_bytes(), WorkerOrder)
+    # The compiler runs and the cache is written while this process still may.
+    native = _prepare_native(order)
     # Before anything of the model or its runtime is looked at.
     shut_in = " ".join(sandbox.enter(Path(order.run_dir))) or "none"
 
@@ -37,7 +44,7 @@ def main(argv: list[str]) -> int:
             # Until the agent is quiet; nobody there (end of file) is quiet too.
             os.read(0, 1)
 
-    report = _report(order, say)
+    report = _report(order, say, native)
     report = replace(report, notes={**report.notes, "sandbox": shut_in})
     partial = Path(order.run_dir) / "report.pb.part"
     partial.write_bytes(convert.to_bytes(report))
@@ -45,12 +52,18 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _report(order: WorkerOrder, say: object) -> WorkerReport:
+def _prepare_native(order: WorkerOrder) -> NativeLoop | Absent:
+    from assay.agent.worker.native import prepare_native
+
+    return prepare_native(order.native_dir, order.run.runtime.name)
+
+
+def _report(order: WorkerOrder, say: Say, native: NativeLoop | Absent) -> WorkerReport:
     # Imported here: numpy is part of what the runtime needs, not of reading an order.
     from assay.agent.worker.conduct import conduct, failed
 
     try:
-        return conduct(order, say)  # type: ignore[arg-type]
+        return conduct(order, say, native)
     except OSError as error:
         traceback.print_exc()
         return failed("internal", f"the worker failed: {error}")

@@ -16,24 +16,26 @@ from assay.agent.worker import clockprobe, interpreter
 from assay.agent.worker.checks import check_golden, evaluate
 from assay.agent.worker.counters import Counters, change, read_counters
 from assay.agent.worker.feeds import Dataset, load_arrays
-from assay.agent.worker.floors import measure_floors
 from assay.agent.worker.isolation import Schedule, choose_schedule, pin
 from assay.agent.worker.loading import Ready, make_ready, path_notes
-from assay.agent.worker.loop import OpenLoop, new_buffer
+from assay.agent.worker.loop import ScheduledLoop, new_buffer
 from assay.agent.worker.memory import ProcessMemory
+from assay.agent.worker.native import RUNTIME as NATIVE_RUNTIME
+from assay.agent.worker.native import open_native
 from assay.agent.worker.notes import model_notes, timed_notes
-from assay.agent.worker.queries import closed_loop, scenario_loop
+from assay.agent.worker.path import BindingPath, TimedPath, is_open, scheduled_loop
 from assay.agent.worker.steps import step_notes
 from assay.agent.worker.timed import Timed, Timer, WarmUp, latency_of
 from assay.core import stats
 from assay.core.errors import AssayError
 from assay.core.model import (
+    Absent,
     Failure,
     FailureClass,
     GoldenCheck,
     Isolation,
     Latency,
-    Mode,
+    MemorySplit,
     Quality,
     RunSpec,
     ScenarioKind,
@@ -47,21 +49,25 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from assay.agent.native import NativeLoop
+
 Say = Callable[[str], None]
 
 _LONGEST_SCHEDULE_NS = 60_000_000_000
+_TRIAL_QUERIES, _TRIAL_NS = 10, 200_000_000
 _WORTH_ANOTHER_TRY = frozenset({"internal", "worker_crashed", "worker_timeout", "disk_full"})
 _BY_THE_DEVICE = frozenset({"runtime_absent"})
 
 
-def conduct(order: WorkerOrder, say: Say) -> WorkerReport:
-    """Does what ``order`` says and writes the trace; ``say`` hears each state as it begins.
+def conduct(order: WorkerOrder, say: Say, native: NativeLoop | Absent) -> WorkerReport:
+    """Does what ``order`` says and writes the trace; ``say`` hears each state as it begins, and
+    ``native`` times the run where it can.
 
     What the model, the runtime or the inputs are to blame for is a report with ``failure``.
     """
     isolation = pin(order.measure_cpus)
     try:
-        return _conduct(order, isolation, say)
+        return _conduct(order, isolation, say, native)
     except AssayError as error:
         return failed(error.code, str(error), isolation)
     except MemoryError as error:
@@ -100,34 +106,35 @@ class _Window:
     clock_probe_change: float
 
 
-def _conduct(order: WorkerOrder, pinned: Isolation, say: Say) -> WorkerReport:
+def _conduct(
+    order: WorkerOrder, pinned: Isolation, say: Say, native: NativeLoop | Absent
+) -> WorkerReport:
     run, memory = order.run, ProcessMemory()
     say("loading")
     ready = make_ready(order, memory)
     notes = path_notes(ready)
     golden = _golden(order, ready)
     schedule = _schedule(order, pinned, ready)
-    timer, open_loop = _timer(ready, run, schedule)
+    # From here on the process holds what is ours: sample buffers, a second copy of the model.
+    split = _memory(ready, memory)
+    path = _path(order, ready, native, notes)
+    open_loop = scheduled_loop(path, run)
+    timer = Timer(open_loop or path.closed_loop(), schedule, path.closed_loop())
     say("warming")
     with interpreter.inference(run.runtime.name):
         warm = timer.warm_up(run.profile, run.scenario.mode)
-    # The sample buffers of the timed part are ours, not the model's: the peak is read before.
-    peaks = [p for p in (ready.memory.process_peak_bytes, memory.peak_bytes()) if p is not None]
     say("measuring")
     window = _measure(timer, run, schedule, open_loop)
-    pss = memory.pss_bytes()
     say("evaluating")
     notes |= timed_notes(window.timed, open_loop, run) | step_notes(ready)
-    latency = _latency(ready, run, schedule, window.timed, notes)
+    latency = _latency(path, ready, run, schedule, window.timed, notes)
     quality, predictions = _quality(ready, run, say, notes)
     _write_trace(order, window.timed, warm, predictions)
     notes |= model_notes(ready)
     report = WorkerReport(
         latency=latency,
         cold=ready.cold,
-        memory=dataclasses.replace(
-            ready.memory, process_peak_bytes=max(peaks, default=None), pss_bytes=pss
-        ),
+        memory=split,
         quality=quality,
         golden=golden,
         runtime_version=ready.model.runtime_version,
@@ -152,26 +159,38 @@ def _golden(order: WorkerOrder, ready: Ready) -> GoldenCheck | None:
 
 
 def _schedule(order: WorkerOrder, pinned: Isolation, ready: Ready) -> Schedule:
-    """By how long a query takes once the first one is over."""
-    open_ended = order.continuous or _is_open(order.run)
+    """By how long a query takes once the first ones are over."""
     with interpreter.inference(order.run.runtime.name):
-        out = new_buffer(1)
-        closed_loop(ready.queries).run_block(1, 1, out)
-    return choose_schedule(pinned, continuous=open_ended, query_ns=out[0])
+        out = new_buffer(_TRIAL_QUERIES)
+        loop = BindingPath(ready.queries.bound).closed_loop()
+        taken = loop.run_block(_TRIAL_QUERIES, _TRIAL_NS, out)
+    open_ended = order.continuous or is_open(order.run)
+    return choose_schedule(pinned, continuous=open_ended, query_ns=out[taken - 1])
 
 
-def _is_open(run: RunSpec) -> bool:
-    return run.scenario.kind is ScenarioKind.SERVER or run.scenario.mode is Mode.PACED
+def _memory(ready: Ready, memory: ProcessMemory) -> MemorySplit:
+    """The split with the peak over loading, checks and the first queries."""
+    peaks = [p for p in (ready.memory.process_peak_bytes, memory.peak_bytes()) if p is not None]
+    return dataclasses.replace(
+        ready.memory, process_peak_bytes=max(peaks, default=None), pss_bytes=memory.pss_bytes()
+    )
 
 
-def _timer(ready: Ready, run: RunSpec, schedule: Schedule) -> tuple[Timer, OpenLoop | None]:
-    loop = scenario_loop(ready.queries, run)
-    if isinstance(loop, OpenLoop):
-        return Timer(loop, schedule, closed_loop(ready.queries)), loop
-    return Timer(loop, schedule), None
+def _path(
+    order: WorkerOrder, ready: Ready, native: NativeLoop | Absent, notes: dict[str, str]
+) -> TimedPath:
+    """In C where that can be, else by the runtime's binding."""
+    found = open_native(native, ready, order.run, Path(order.model_path))
+    if not isinstance(found, Absent):
+        return found
+    if order.run.runtime.name == NATIVE_RUNTIME:
+        notes["native_loop_absent"] = found.reason
+    return BindingPath(ready.queries.bound)
 
 
-def _measure(timer: Timer, run: RunSpec, schedule: Schedule, open_loop: OpenLoop | None) -> _Window:
+def _measure(
+    timer: Timer, run: RunSpec, schedule: Schedule, open_loop: ScheduledLoop | None
+) -> _Window:
     profile = run.profile
     block_ns = min(_LONGEST_SCHEDULE_NS, profile.t_min_ns) if open_loop is not None else None
     with interpreter.quiet(), interpreter.inference(run.runtime.name):
@@ -189,19 +208,24 @@ def _probe_ns(schedule: Schedule) -> int:
 
 
 def _latency(
-    ready: Ready, run: RunSpec, schedule: Schedule, timed: Timed, notes: dict[str, str]
+    path: TimedPath,
+    ready: Ready,
+    run: RunSpec,
+    schedule: Schedule,
+    timed: Timed,
+    notes: dict[str, str],
 ) -> Latency:
-    bound = ready.queries.bound
     with interpreter.quiet(), interpreter.inference(run.runtime.name):
-        floors = measure_floors(ready.library, run.runtime, bound, schedule)
-    if floors.absent_reason:
-        notes["binding_floor_absent"] = floors.absent_reason
+        harness_ns = path.harness_floor_ns(schedule)
+        binding_ns = path.binding_floor_ns(ready.library, run.runtime, schedule)
+    if isinstance(binding_ns, Absent):
+        notes["binding_floor_absent"] = binding_ns.reason
     return latency_of(
         timed,
         run.seed,
-        fidelity=bound.fidelity,
-        harness_floor_ns=floors.harness_ns,
-        binding_floor_ns=floors.binding_ns,
+        fidelity=path.fidelity,
+        harness_floor_ns=harness_ns,
+        binding_floor_ns=None if isinstance(binding_ns, Absent) else binding_ns,
         response_time=run.scenario.kind is ScenarioKind.SERVER,
     )
 

@@ -16,8 +16,12 @@ from typing import Protocol
 from assay.agent.runtimes.base import Bound, Call
 
 _CAPACITY = 1 << 18
+LATE_NS = 100_000
+"""How much later than it was to a query may begin without counting as late."""
+LEAD_NS = 1_000_000
+"""From the beginning of an open block to the time its gaps count from."""
+
 _SPIN_NS = 200_000
-_LATE_NS = 100_000
 
 
 class QueryLoop(Protocol):
@@ -27,6 +31,17 @@ class QueryLoop(Protocol):
         """Runs until ``limit`` queries are done or ``max_ns`` are over, checked after each query;
         returns how many, their nanoseconds in ``out``. At least one is run."""
         ...
+
+
+class ScheduledLoop(QueryLoop, Protocol):
+    """Queries at times fixed beforehand, whether or not the one before has ended.
+
+    ``late`` counts those begun more than 0.1 ms after they were to, ``last_late_ns`` is how late
+    the last one began: in an overload, the length of the queue.
+    """
+
+    late: int
+    last_late_ns: int
 
 
 def new_buffer(capacity: int = _CAPACITY) -> array[int]:
@@ -84,12 +99,9 @@ def _run_staged(pairs: Iterator[tuple[Call, Call]], max_ns: int, out: array[int]
 
 
 class OpenLoop:
-    """Queries at times fixed beforehand, whether or not the one before has ended.
-
-    With ``from_intended`` a sample is the response time, from when the query was to start until
-    it ended; else the service time of a paced load. ``late`` counts queries begun more than 0.1
-    ms after they were to, ``last_late_ns`` is how late the last one began: in an overload, the
-    length of the queue. One block is one schedule: it begins anew with each.
+    """A :class:`ScheduledLoop`. With ``from_intended`` a sample is the response time, from when the
+    query was to start until it ended; else the service time of a paced load. One block is one
+    schedule: it begins anew with each.
     """
 
     def __init__(
@@ -106,7 +118,7 @@ class OpenLoop:
         """See :class:`QueryLoop`."""
         clock = time.perf_counter_ns
         limit = min(limit, len(out))
-        intended = clock() + 1_000_000
+        intended = clock() + LEAD_NS
         deadline = intended + max_ns
         taken = late = 0
         for taken, (stage, call) in enumerate(itertools.islice(self._pairs, limit)):
@@ -119,7 +131,7 @@ class OpenLoop:
             end = clock()
             out[taken] = end - (intended if self._from_intended else begin)
             late = begin - intended
-            self.late += late > _LATE_NS
+            self.late += late > LATE_NS
             if end >= deadline:
                 break
         self.last_late_ns = late

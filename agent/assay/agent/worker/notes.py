@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from assay.agent.worker.loading import Ready
-from assay.agent.worker.loop import OpenLoop
+from assay.agent.worker.loop import ScheduledLoop
 from assay.agent.worker.timed import Timed
 from assay.core.model import Mode, RunSpec
 
 
-def timed_notes(timed: Timed, open_loop: OpenLoop | None, run: RunSpec) -> dict[str, str]:
+def timed_notes(timed: Timed, open_loop: ScheduledLoop | None, run: RunSpec) -> dict[str, str]:
     """How the timed part went: why it ended, what was offered and served, how a long run aged."""
     notes = {"stopped_by": timed.stop.value if timed.stop else ""}
     seen = timed.reservoir.seen

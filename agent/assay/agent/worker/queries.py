@@ -1,4 +1,4 @@
-"""The queries of a scenario: which samples, in which batches, and the loop that sends them."""
+"""The queries of a scenario: which samples, in which batches."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.agent.runtimes.base import Bound, Call, LoadedModel
 from assay.agent.worker.feeds import Dataset, choose_rows
-from assay.agent.worker.loop import (
-    ClosedLoop,
-    OpenLoop,
-    QueryLoop,
-    even_gaps_ns,
-    poisson_gaps_ns,
-)
-from assay.core.errors import UsageError
-from assay.core.model import Mode, RunSpec, Scenario, ScenarioKind
+from assay.core.model import RunSpec, Scenario, ScenarioKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,11 +20,11 @@ MULTI_STREAM_SAMPLES = 8
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Bound queries of ``samples_per_query``; ``grouped`` where a query is several calls because
-    the model takes one sample at a time."""
+    """Bound queries of ``samples_per_query``, and what was bound, call by call; ``grouped`` where
+    a query is several calls because the model takes one sample at a time."""
 
     bound: Bound
-    first_feed: dict[str, NDArray[Any]]
+    feeds: tuple[dict[str, NDArray[Any]], ...]
     samples_per_query: int
     grouped: bool
 
@@ -55,34 +47,10 @@ def bind_queries(model: LoadedModel, data: Dataset, run: RunSpec) -> Queries:
     if size > 1 and not data.takes(size):
         rows = choose_rows(len(data), size, data.sample_bytes * size, run.seed)
         feeds = [data.feed([row], 1) for group in rows for row in group]
-        return Queries(_grouped(model.bind(feeds), size), feeds[0], size, grouped=True)
+        return Queries(_grouped(model.bind(feeds), size), tuple(feeds), size, grouped=True)
     rows = choose_rows(len(data), size, data.sample_bytes * size, run.seed)
     feeds = [data.feed(group, size) for group in rows]
-    return Queries(model.bind(feeds), feeds[0], size, grouped=False)
-
-
-def closed_loop(queries: Queries) -> ClosedLoop:
-    """Query after query in the bound order, which the seed has shuffled."""
-    return ClosedLoop(queries.bound, range(len(queries.bound.calls)))
-
-
-def scenario_loop(queries: Queries, run: RunSpec) -> QueryLoop:
-    """The loop the run asks for; :class:`UsageError` where it lacks a rate it needs."""
-    scenario = run.scenario
-    order = range(len(queries.bound.calls))
-    if scenario.kind is ScenarioKind.SERVER:
-        gaps = poisson_gaps_ns(_rate(scenario), run.seed)
-        return OpenLoop(queries.bound, order, gaps, from_intended=True)
-    if scenario.mode is Mode.PACED:
-        return OpenLoop(queries.bound, order, even_gaps_ns(_rate(scenario)), from_intended=False)
-    return closed_loop(queries)
-
-
-def _rate(scenario: Scenario) -> float:
-    if scenario.target_qps is None or not scenario.target_qps > 0:
-        kind = "server" if scenario.kind is ScenarioKind.SERVER else "paced"
-        raise UsageError(f"a {kind} run needs scenario.target_qps, in queries per second")
-    return scenario.target_qps
+    return Queries(model.bind(feeds), tuple(feeds), size, grouped=False)
 
 
 def _grouped(bound: Bound, size: int) -> Bound:

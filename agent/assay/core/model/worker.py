@@ -21,7 +21,8 @@ from assay.core.model.result import (
 class WorkerOrder:
     """Written by the runner before it starts a worker; ``golden_path`` may be empty.
 
-    ``continuous`` allows no pause between timed blocks, as an energy run needs.
+    ``continuous`` allows no pause between timed blocks, as an energy run needs. ``native_dir`` is
+    where the compiled loop is kept; without it runs are timed by the runtime's binding.
     """
 
     run: RunSpec
@@ -31,6 +32,7 @@ class WorkerOrder:
     run_dir: str
     measure_cpus: tuple[int, ...]
     continuous: bool = False
+    native_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from assay.controller.records import ResultRecord
-from assay.core.model import Energy, Result, VerdictKind
+from assay.core.model import Energy, Fidelity, Result, VerdictKind
 
 
 class Statistic(enum.Enum):
@@ -57,11 +57,19 @@ def pair_rounds(
 
 def environment_differences(left: Result, right: Result) -> list[str]:
     """The parts of the environment key that differ, e.g. ``governor: performance, ondemand``;
-    results are compared only where there are none."""
-    names = sorted(left.environment.keys() | right.environment.keys())
+    results are compared only where there are none.
+
+    Between two runtimes how close the timing comes is part of what is compared, as long as it was
+    the worker that timed (docs/decisions/fidelity.md).
+    """
+    names = left.environment.keys() | right.environment.keys()
+    if left.run.runtime.name != right.run.runtime.name:
+        outside = {left.environment.get("fidelity"), right.environment.get("fidelity")}
+        if Fidelity.EXTERNAL_BINARY.value not in outside:
+            names -= {"fidelity"}
     return [
         f"{name}: {left.environment.get(name, '-')}, {right.environment.get(name, '-')}"
-        for name in names
+        for name in sorted(names)
         if left.environment.get(name) != right.environment.get(name)
     ]
 
