@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 from docs import generate
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric as LibraryMetric
 from prometheus_client.parser import text_string_to_metric_families
 
 from assay.controller.comparing.sweep_data import SweepData
 from assay.controller.metrics.exporter import render_once
 from assay.controller.metrics.exposition import Point, within_budget
+from assay.controller.metrics.text import Families
 from assay.controller.records import SweepState
 from assay.core.metrics import AGENT_METRICS, CATALOGUE, CONTROLLER_METRICS, LABELS, METRICS
 from assay.core.metrics import MetricKind as Kind
@@ -191,6 +196,37 @@ def test_hostile_names_cannot_break_the_page() -> None:
     assert not values(page, "assay_evil")
     names = {dict(key)["variant"] for key in values(page, "assay_macs")}
     assert names == {shapes[0].name}
+
+
+class FromLibrary:
+    """One family as the client library holds it."""
+
+    def __init__(self, name: str, labels: tuple[str, ...], value: float) -> None:
+        metric = METRICS[name]
+        self.family = LibraryMetric(name.removesuffix("_total"), metric.help, metric.kind.value)
+        self.family.add_sample(name, dict(zip(metric.labels, labels, strict=True)), value)
+
+    def collect(self) -> list[LibraryMetric]:
+        return [self.family]
+
+
+@given(st.sampled_from(sorted(METRICS)), st.text(), st.floats())
+def test_the_text_is_what_prometheus_client_writes(name: str, word: str, value: float) -> None:
+    labels = tuple(f"{word}{i}" for i in range(len(METRICS[name].labels)))
+    families = Families()
+    families.add(name, labels, value)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(FromLibrary(name, labels, value))  # type: ignore[arg-type]
+    ours, theirs = families.page().decode(), generate_latest(registry).decode()
+    written = [text.rpartition(" ")[2].strip() for text in (ours, theirs)]
+    assert ours.rpartition(" ")[0] == theirs.rpartition(" ")[0]
+    # Large numbers stand without an exponent, which is as good.
+    assert repr(float(written[0])) == repr(float(written[1])) == repr(value)
+
+
+def test_a_sample_with_too_few_labels_is_refused() -> None:
+    with pytest.raises(ValueError, match="assay_latency_restarts: 1 labels where 6 are wanted"):
+        Families().add("assay_latency_restarts", ("rpi5",), 1)
 
 
 # the fleet and the sweeps

@@ -11,23 +11,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
-
 from assay.controller.comparing.compare import Comparison
 from assay.controller.comparing.figures import CellFigures, EnergyFigure, Estimate
 from assay.controller.comparing.labels import scenario_label
 from assay.controller.comparing.rows import CanaryRow, Row, Section, Summary
 from assay.controller.comparing.summary import count_reasons
+from assay.controller.metrics.text import Families, Labels
 from assay.controller.records import ResultRecord, VariantRecord
-from assay.core.metrics import METRICS
 from assay.core.model import Energy, Result, VerdictKind
 
 SERIES_BUDGET = 50_000
 _SECOND_NS = 1e9
 
-Labels = tuple[str, ...]
 Sample = tuple[str, Labels, float]
 
 
@@ -224,31 +219,3 @@ def _newest(points: Iterable[Point]) -> list[Point]:
 
 def _series(points: Iterable[Point]) -> int:
     return sum(len(point.samples) for point in points)
-
-
-class Families(Collector):
-    """Families of the catalogue, filled sample by sample; only those with samples are shown."""
-
-    def __init__(self) -> None:
-        self._families: dict[str, Metric] = {}
-
-    def add(self, name: str, labels: Labels, value: float) -> None:
-        """Adds a sample; its labels in the catalogue's order."""
-        metric = METRICS[name]
-        family = self._families.get(name)
-        if family is None:
-            family = Metric(name.removesuffix("_total"), metric.help, metric.kind.value)
-            self._families[name] = family
-        family.add_sample(name, dict(zip(metric.labels, labels, strict=True)), value)
-
-    def collect(self) -> Iterator[Metric]:
-        """The families in the catalogue's order."""
-        for name in METRICS:
-            if name in self._families:
-                yield self._families[name]
-
-    def page(self) -> bytes:
-        """The families as Prometheus text."""
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)
-        return generate_latest(registry)

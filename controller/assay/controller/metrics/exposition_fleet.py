@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from assay.controller.metrics.exposition import Families, Labels, Sample
+from assay.controller.metrics.exposition import Sample
+from assay.controller.metrics.text import Families, Labels
 from assay.controller.metrics.vitals import Reach, Vitals, expected_by_ns
 from assay.controller.planning.progress import Progress, measure_progress
 from assay.controller.records import (
