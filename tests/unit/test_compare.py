@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.controller.comparing.compare import (
+from assay.controller.comparing.paired_accuracy import (
+    AccuracyFinding,
+    compare_accuracy,
+    mcnemar_exact,
+)
+from assay.controller.comparing.pairing import (
+    environment_differences,
+    pair_rounds,
+    valid_statistic,
+)
+from assay.core.comparing.compare import (
     ASYMMETRY_ALPHA,
     LOOKS,
     Finding,
@@ -20,20 +30,8 @@ from assay.controller.comparing.compare import (
     compare,
     looks_for,
 )
-from assay.controller.comparing.paired_accuracy import (
-    AccuracyFinding,
-    compare_accuracy,
-    mcnemar_exact,
-)
-from assay.controller.comparing.pairing import (
-    PairedRound,
-    Statistic,
-    canary_shift,
-    environment_differences,
-    pair_rounds,
-    valid_statistic,
-)
-from assay.controller.comparing.signed_rank import critical_k, cumulative, hodges_lehmann, interval
+from assay.core.comparing.paired import PairedRound, Statistic, canary_shift
+from assay.core.comparing.signed_rank import critical_k, cumulative, hodges_lehmann, interval
 from tests.factories import INVALID, SUSPECT, make_cell, make_energy, make_result, make_variant
 
 

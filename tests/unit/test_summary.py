@@ -10,7 +10,6 @@ from rich.console import Console
 
 from assay.agent.measuring.reasons import CATALOGUE
 from assay.controller.comparing import numbers
-from assay.controller.comparing.compare import Finding
 from assay.controller.comparing.figures import (
     EnergyFigure,
     Spread,
@@ -26,6 +25,7 @@ from assay.controller.comparing.summary import count_reasons, summarise
 from assay.controller.comparing.sweep_data import SweepData, load_sweep
 from assay.controller.records import ResultRecord
 from assay.controller.terminal.table import render_summary, verdict_text
+from assay.core.comparing.compare import Finding
 from assay.core.errors import TABLE, NotFound
 from assay.core.model import Absent, Mode, Reason, RuntimeSpec, Scenario, ScenarioKind, Verdict
 from assay.core.model import VerdictKind as Kind

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from assay.controller.comparing.compare import MIN_RESTARTS, Finding
 from assay.controller.comparing.figures import EnergyFigure, Estimate, Spread
 from assay.controller.comparing.numbers import (
     duration,
@@ -20,6 +19,7 @@ from assay.controller.comparing.numbers import (
 )
 from assay.controller.comparing.reasons import reason
 from assay.controller.comparing.rows import Row, RowStatus, Section, Summary
+from assay.core.comparing.compare import MIN_RESTARTS, Finding
 from assay.core.model import Absent, Quality
 
 _ACCURACY_LOSS = 0.01  # the non-inferiority margin: one percentage point

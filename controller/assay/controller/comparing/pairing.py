@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
+from collections.abc import Iterable
 
 from assay.controller.records import ResultRecord
-from assay.core.model import Energy, Fidelity, Result, VerdictKind
-
-
-class Statistic(enum.Enum):
-    """What is compared; of every one of them less is better."""
-
-    P50 = "p50"
-    P90 = "p90"
-    P99 = "p99"
-    ENERGY = "energy"
-    PEAK_MEMORY = "peak_memory"
-
-
-@dataclass(frozen=True, slots=True)
-class PairedRound:
-    """One round: a side is None where its result is not VALID; canaries by their runtime."""
-
-    baseline: float | None
-    candidate: float | None
-    canaries: Mapping[str, float] = field(default_factory=dict)
+from assay.core.comparing.paired import PairedRound, Statistic, differences, figure_of
+from assay.core.model import Result, VerdictKind
 
 
 def pair_rounds(
@@ -56,51 +34,15 @@ def pair_rounds(
 
 
 def environment_differences(left: Result, right: Result) -> list[str]:
-    """The parts of the environment key that differ, e.g. ``governor: performance, ondemand``;
-    results are compared only where there are none.
-
-    Between two runtimes how close the timing comes is part of what is compared, as long as it was
-    the worker that timed (docs/decisions/fidelity.md).
-    """
-    names = left.environment.keys() | right.environment.keys()
-    if left.run.runtime.name != right.run.runtime.name:
-        outside = {left.environment.get("fidelity"), right.environment.get("fidelity")}
-        if Fidelity.EXTERNAL_BINARY.value not in outside:
-            names -= {"fidelity"}
-    return [
-        f"{name}: {left.environment.get(name, '-')}, {right.environment.get(name, '-')}"
-        for name in sorted(names)
-        if left.environment.get(name) != right.environment.get(name)
-    ]
+    """The parts of the environment key that differ; results are compared only where there are
+    none."""
+    same_runtime = left.run.runtime.name == right.run.runtime.name
+    return differences(left.environment, right.environment, same_runtime=same_runtime)
 
 
 def valid_statistic(result: Result, statistic: Statistic) -> float | None:
     """The figure of a VALID result; None where it is not VALID or has no such figure."""
-    if result.verdict.kind is not VerdictKind.VALID:
-        return None
-    if statistic is Statistic.ENERGY:
-        usable = isinstance(result.energy, Energy) and not result.energy.inconclusive
-        return result.energy.total_j if usable and isinstance(result.energy, Energy) else None
-    if statistic is Statistic.PEAK_MEMORY:
-        return result.memory.process_peak_bytes if result.memory else None
-    if result.latency is None:
-        return None
-    figures = {
-        Statistic.P50: result.latency.p50_ns,
-        Statistic.P90: result.latency.p90_ns,
-        Statistic.P99: result.latency.p99_ns,
-    }
-    return figures[statistic]
-
-
-def canary_shift(values: Sequence[float]) -> float | None:
-    """How far a canary moved from the first half of its rounds to the second: the difference of
-    the halves' medians in natural logarithms. None below four rounds."""
-    half = len(values) // 2
-    if half < 2:
-        return None
-    logs = np.log(np.asarray(values, dtype=np.float64))
-    return float(np.median(logs[-half:]) - np.median(logs[:half]))
+    return figure_of(result, statistic) if result.verdict.kind is VerdictKind.VALID else None
 
 
 def _by_round(records: Iterable[ResultRecord]) -> dict[str, ResultRecord]:

@@ -80,6 +80,10 @@ REASONS: dict[str, Reason] = {
         "the hypervisor took CPU time away", "use hardware of your own, or a dedicated instance"
     ),
     "scraped": Reason("the agent was scraped during a timed block", "scrape less often"),
+    "outputs_nonfinite": Reason(
+        "the model itself gives NaN or infinity for these inputs",
+        "give it inputs in the range it was made for",
+    ),
     "outputs_unchecked": Reason(
         "the outputs could not be checked", "use a runtime that can return them"
     ),

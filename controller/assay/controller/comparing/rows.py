@@ -9,9 +9,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from assay.controller.comparing.compare import Comparison
 from assay.controller.comparing.figures import CellFigures, Estimate
 from assay.controller.records import CellRecord, StaticCost
+from assay.core.comparing.compare import Comparison
 
 
 class RowStatus(enum.Enum):

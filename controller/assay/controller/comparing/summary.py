@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from assay.controller.comparing.compare import Rules, compare
 from assay.controller.comparing.figures import CellFigures, cell_figures
 from assay.controller.comparing.labels import format_label, runtime_label, scenario_label
-from assay.controller.comparing.pairing import canary_shift, environment_differences, pair_rounds
+from assay.controller.comparing.pairing import environment_differences, pair_rounds
 from assay.controller.comparing.rows import CanaryRow, ReasonCount, Row, RowStatus, Section, Summary
 from assay.controller.comparing.sweep_data import SweepData
 from assay.controller.records import CellRecord, DeviceRecord, ResultRecord
+from assay.core.comparing.compare import Rules, compare
+from assay.core.comparing.paired import canary_shift
 from assay.core.model import VerdictKind
 
 

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from assay.controller.comparing.compare import Comparison
 from assay.controller.comparing.figures import CellFigures, EnergyFigure, Estimate
 from assay.controller.comparing.labels import scenario_label
 from assay.controller.comparing.rows import CanaryRow, Row, Section, Summary
 from assay.controller.comparing.summary import count_reasons
 from assay.controller.metrics.text import Families, Labels
 from assay.controller.records import ResultRecord, VariantRecord
+from assay.core.comparing.compare import Comparison
 from assay.core.model import Energy, Result, VerdictKind
 
 SERIES_BUDGET = 50_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from assay.controller.comparing.compare import Comparison
 from assay.controller.comparing.figures import EnergyFigure, Estimate, Spread
 from assay.controller.comparing.findings import accuracy_text, sentences
 from assay.controller.comparing.numbers import duration, joules, ratio, size
@@ -12,6 +11,7 @@ from assay.controller.comparing.rows import Row, Section, Summary
 from assay.controller.comparing.sweep_data import SweepData
 from assay.controller.records import ResultRecord
 from assay.controller.report.reproduce import sweep_toml
+from assay.core.comparing.compare import Comparison
 from assay.core.model import VerdictKind
 from assay.core.version import __version__
 

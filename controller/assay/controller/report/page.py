@@ -14,7 +14,6 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from assay.controller.comparing.compare import LOOKS, MIN_RESTARTS, Rules
 from assay.controller.comparing.findings import Sentence, estimate_text, row_name, sentences
 from assay.controller.comparing.numbers import ratio, size
 from assay.controller.comparing.reasons import reason
@@ -28,6 +27,7 @@ from assay.controller.report.reproduce import sweep_toml
 from assay.controller.report.scatter import legend_mark, runtimes_of, scatter
 from assay.controller.report.table_view import BADGES, table_view
 from assay.core import digest
+from assay.core.comparing.compare import LOOKS, MIN_RESTARTS, Rules
 from assay.core.model import VerdictKind
 from assay.core.version import __version__
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from assay.controller.comparing.compare import Comparison, Finding
 from assay.controller.comparing.figures import EnergyFigure, Estimate, Spread
 from assay.controller.comparing.findings import accuracy_text
 from assay.controller.comparing.numbers import (
@@ -25,6 +24,7 @@ from assay.controller.comparing.paired_accuracy import AccuracyComparison
 from assay.controller.comparing.rows import Row, RowStatus, Section
 from assay.controller.report.scatter import runtimes_of, shape
 from assay.controller.report.svg import Scale, element, padded, path
+from assay.core.comparing.compare import Comparison, Finding
 from assay.core.model import Absent
 
 _SPARK_WIDTH, _SPARK_HEIGHT = 112.0, 18.0

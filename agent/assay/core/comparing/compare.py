@@ -14,8 +14,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from assay.controller.comparing.pairing import PairedRound, Statistic, canary_shift
-from assay.controller.comparing.signed_rank import hodges_lehmann, interval
+from assay.core.comparing.paired import PairedRound, Statistic, canary_shift
+from assay.core.comparing.signed_rank import hodges_lehmann, interval
 
 MIN_RESTARTS = 6  # below, no 95 % interval exists: 2 * 2**-5 > 0.05
 ASYMMETRY_ALPHA = 0.10  # docs/decisions/asymmetric-validity.md
