@@ -11,7 +11,7 @@ import click
 from assay.controller.home import Home
 from assay.controller.planning import sweeps
 from assay.controller.planning.plan import Plan, Skipped
-from assay.controller.planning.progress import Progress, measure_progress
+from assay.controller.planning.progress import Progress, lacking, measure_progress
 from assay.controller.planning.spec import SweepSpec, load_spec
 from assay.controller.records import SweepRecord
 from assay.controller.server.running import running_controller
@@ -191,17 +191,19 @@ def _watch(store: Store, home: Home, record: SweepRecord, following: bool) -> No
             err=True,
         )
         os._exit(0)
-    _judge(record.name, seen)
+    _judge(store, record, seen)
 
 
-def _judge(name: str, seen: Progress) -> None:
+def _judge(store: Store, sweep: SweepRecord, seen: Progress) -> None:
+    name = sweep.name
     if not seen.ended:
         raise Unreachable(f"the controller went away; sweep {name} goes on when it is back")
-    bad = sum(count for kind, count in seen.verdicts.items() if kind != "valid")
     click.echo(f"sweep {name} {seen.state.value}: `assay report {name} -o report.html`", err=True)
-    if bad:
+    cells = [c for c in store.cells(sweep.sweep_id) if not c.run.canary]
+    short = lacking(sweep, cells, store.results(sweep_id=sweep.sweep_id))
+    if short:
         raise Partial(
-            f"{bad} of {sum(seen.verdicts.values())} results are not VALID; "
+            f"{len(short)} of {len(cells)} cells have fewer than {sweep.rounds} VALID results; "
             f"`assay result list {name}` says why, `assay sweep resume {name}` measures again"
         )
 

@@ -72,7 +72,7 @@ def agent(paths: DemoPaths, store: Store, controller: ServingController) -> Iter
 
 
 def run_demo(paths: DemoPaths, *, retry: bool) -> None:
-    """The whole demo; :class:`Partial` at the end where some results are not VALID."""
+    """The whole demo; :class:`Partial` at the end where a cell has no VALID result to rank by."""
     paths.root.mkdir(parents=True, exist_ok=True)
     out, talk = Console(), Console(stderr=True)
     store = open_store(paths.home)
@@ -143,7 +143,21 @@ def show(paths: DemoPaths, store: Store, out: Console, talk: Console) -> None:
     talk.print(f"\nlook further (with ASSAY_HOME={paths.home.root}):", highlight=False)
     for command in _further(name):
         talk.print(f"  {command}", highlight=False)
-    _end(summary)
+    conclude(summary, talk)
+
+
+def conclude(summary: Summary, talk: Console) -> None:
+    """Says what is not VALID and what would cure it; :class:`Partial` where a cell cannot rank."""
+    if summary.valid == summary.total:
+        return
+    told = (
+        f"{validity_sentence(summary).text} They are shown, labelled and left out of the ranking; "
+        "`make demo ARGS=--retry` measures those again"
+    )
+    unranked = sum(not row.counts for row in summary.rows)
+    if unranked:
+        raise Partial(f"{unranked} of {len(summary.rows)} cells have no VALID result: {told}")
+    talk.print(f"\nnote: {told}", highlight=False)
 
 
 def _is_measured(paths: DemoPaths, store: Store) -> bool:
@@ -181,12 +195,3 @@ def _further(name: str) -> list[str]:
         "assay controller serve      # and point Prometheus at its /metrics",
         "assay-agent doctor          # what this board can and cannot measure",
     ]
-
-
-def _end(summary: Summary) -> None:
-    if summary.valid < summary.total:
-        sentence = validity_sentence(summary)
-        raise Partial(
-            f"{sentence.text} They are shown, labelled and left out of the ranking; "
-            "`make demo ARGS=--retry` measures those again"
-        )

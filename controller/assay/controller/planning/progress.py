@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from assay.controller.planning.plan import estimate_ns
 from assay.controller.records import (
+    CellRecord,
     ResultRecord,
     RoundRecord,
     RoundState,
     SweepRecord,
     SweepState,
 )
+from assay.core.model import VerdictKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,16 @@ def measure_progress(
         left_ns=_left_ns(open_rounds, waiting, results),
         latest=tuple(results[-3:]),
     )
+
+
+def lacking(
+    sweep: SweepRecord, cells: Sequence[CellRecord], results: Sequence[ResultRecord]
+) -> list[CellRecord]:
+    """The measured cells with fewer VALID results than the sweep has rounds."""
+    valid = Counter(
+        r.result.run.cell_key for r in results if r.result.verdict.kind is VerdictKind.VALID
+    )
+    return [c for c in cells if not c.run.canary and valid[c.cell_key] < sweep.rounds]
 
 
 def _left_ns(
