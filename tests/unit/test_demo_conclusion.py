@@ -24,7 +24,7 @@ def test_a_result_that_does_not_hold_is_named_where_every_cell_still_ranks() -> 
     data = make_sweep(spoil=False)
     spoiled = replace(data.results[0], result=replace(data.results[0].result, verdict=SUSPECT))
     talk = Console(file=io.StringIO(), width=1000)
-    conclude(summarise(replace(data, results=[spoiled, *data.results[1:]])), talk)
+    conclude(summarise(replace(data, results=(spoiled, *data.results[1:]))), talk)
     said = talk.file.getvalue()  # type: ignore[attr-defined]
     assert "note: 1 of 48 results are not VALID because" in said
     assert "--retry" in said
