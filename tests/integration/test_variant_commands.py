@@ -59,10 +59,35 @@ def test_dataset_names_classes_and_preprocessing_are_taken(home: Path) -> None:
     assert row["class_names"] == classes.split(",") and row["preprocessing"] == '{"scale": 2.0}'
 
 
+def test_dataset_options_are_read_from_files_and_reach_the_kind(home: Path) -> None:
+    (home / "rows.csv").write_text("a,kind\n" + "".join(f"{i},{i % 3}\n" for i in range(30)))
+    (home / "names.txt").write_text("zero\none\ntwo\n\nthree\n")
+    (home / "steps.json").write_text('{"scale": 0.5}')
+    run(
+        *("dataset", "add", str(home / "rows.csv"), "--name", "rows", "--option", "label=kind"),
+        *("--classes", f"@{home / 'names.txt'}", "--preprocessing", f"@{home / 'steps.json'}"),
+        *("--test-share", "0.5", "--calibration", "1", "--split-seed", "3"),
+    )
+    row = next(row for row in listed("dataset", "list") if row["name"] == "rows")
+    assert (row["train"], row["calibration"], row["test"]) == (14, 1, 15)
+    assert row["class_names"] == ["zero", "one", "two", "three"]
+    assert row["preprocessing"] == '{"scale": 0.5}' and "divided by seed 3" in str(row["source"])
+
+
+def test_kinds_of_datasets_are_listed_with_their_options(home: Path) -> None:
+    kinds = {row["kind"]: row["options"] for row in listed("dataset", "kinds")}
+    assert list(kinds) == ["npz", "idx", "images", "class", "wav", "csv"]
+    assert kinds["wav"] == ["seconds", "channel"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
         (("dataset", "add", "x.npz"), errors.UsageError),
+        (("dataset", "add", "x.npz", "--name", "n", "--option", "size"), errors.UsageError),
+        (("dataset", "add", "x.npz", "--name", "n", "--classes", "a,b,a"), errors.UsageError),
+        (("dataset", "add", "x.npz", "--name", "n", "--classes", "@none.txt"), errors.NotFound),
+        (("dataset", "add", "x.bin", "--name", "n"), errors.UsageError),
         (("dataset", "add", "x.npz", "--name", "n"), errors.NotFound),
         (("dataset", "add", "fashion-mnist", "--name", "n"), errors.UsageError),
         (("variant", "show", "nothing"), errors.NotFound),

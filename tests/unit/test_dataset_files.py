@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.controller.datasets.base import silent
-from assay.controller.datasets.files import add_files, default_preprocessing, from_files
+from assay.controller.datasets.add import add_dataset, assemble, choose_kind
+from assay.controller.datasets.base import RawDataset, silent
 from assay.controller.datasets.idx import read_idx
+from assay.controller.datasets.kinds.arrays import default_preprocessing
 from assay.controller.datasets.npz import npz_bytes, read_npz
 from assay.controller.datasets.splits import calibration_indices, publish
 from assay.controller.home import Home
@@ -29,6 +30,17 @@ def idx_bytes(array: np.ndarray, code: int, dtype: str) -> bytes:
     """An IDX file as the format's page describes it, written independently of the reader."""
     header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     return header + array.astype(dtype).tobytes()
+
+
+def from_files(
+    paths: list[Path],
+    name: str,
+    classes: tuple[str, ...] | list[str] = (),
+    preprocessing_json: str | None = None,
+) -> RawDataset:
+    what = [str(path) for path in paths]
+    found = choose_kind(what, None, {}).read(what, classes, silent)
+    return assemble(found, name, classes, preprocessing_json)
 
 
 def write_pair(folder: Path) -> list[Path]:
@@ -163,17 +175,19 @@ def test_preprocessing_is_tried_before_anything_is_stored(tmp_path: Path) -> Non
 
 
 def test_three_files_are_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="3 files"):
+    with pytest.raises(UsageError, match="no kind of dataset takes that"):
         from_files([*write_pair(tmp_path), tmp_path / "c"], "digits")
 
 
 def test_added_files_are_in_the_store_and_a_name_holds_one_content(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     store, blobs = open_store(home), ContentStore(home.artifacts)
-    record = add_files(write_pair(tmp_path), "digits", [], None, store, blobs)
+    what = [str(path) for path in write_pair(tmp_path)]
+    kind = choose_kind(what, None, {})
+    record = add_dataset(kind, what, "digits", [], None, store, blobs)
     assert store.dataset("digits") == record
     assert all(blobs.has(ref.digest) for ref in record.splits.values())
-    assert add_files(write_pair(tmp_path), "digits", [], None, store, blobs) == record
+    assert add_dataset(kind, what, "digits", [], None, store, blobs) == record
     with pytest.raises(AlreadyExists):
-        add_files(write_pair(tmp_path), "digits", ["x", "y", "z"], None, store, blobs)
+        add_dataset(kind, what, "digits", ["x", "y", "z"], None, store, blobs)
     store.close()

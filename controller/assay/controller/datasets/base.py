@@ -24,7 +24,8 @@ def silent(_name: str, _done: int, _total: int, _note: str) -> None:
 class RawDataset:
     """Samples as they were found: ``x_*`` (N, ...) and labels ``y_*`` (N,), int64 from 0 up.
 
-    Train arrays may be empty: such a dataset can measure, not train.
+    Train arrays may be empty: such a dataset can measure, not train. Without calibration arrays
+    the calibration split is drawn from the training samples.
     """
 
     name: str
@@ -35,12 +36,17 @@ class RawDataset:
     y_train: NDArray[np.int64]
     x_test: NDArray[Any]
     y_test: NDArray[np.int64]
+    x_calibration: NDArray[Any] | None = None
+    y_calibration: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         for part, x, y in (
             ("train", self.x_train, self.y_train),
+            ("calibration", self.x_calibration, self.y_calibration),
             ("test", self.x_test, self.y_test),
         ):
+            if x is None or y is None:
+                continue
             if y.ndim != 1 or len(x) != len(y):
                 raise BadInputs(
                     f"{self.source}: {part}: {len(x)} samples but labels of shape {y.shape}"

@@ -42,7 +42,11 @@ def _build(folder: Path, say: Any) -> None:
 
     order = orders.read_order(folder)
     meter = Meter(lambda done, note: say(done=done, note=note))
-    if isinstance(order, orders.NetworkOrder):
+    if isinstance(order, orders.DataOrder):
+        from assay.controller.datasets.own_data import read_data
+
+        orders.write_report(folder, read_data(order, folder, meter))
+    elif isinstance(order, orders.NetworkOrder):
         from assay.controller.variants.network_build import build_network
 
         orders.write_report(folder, build_network(order, folder, meter))

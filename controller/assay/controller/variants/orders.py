@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from assay.controller.own_code.reference import Reference
 from assay.controller.variants.steps import Step, registered
 
 ORDER = "order.json"
@@ -84,6 +85,28 @@ class FilesOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class DataOrder:
+    """Run the class that ``reference`` names and keep the samples it yields; ``classes`` are the
+    names the user gave."""
+
+    reference: Reference
+    options: Mapping[str, str]
+    classes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """``arrays`` is an .npz in the folder, ``x_`` and ``y_`` of each part; ``methods`` say by part
+    which method yielded it, ``sources`` hold the digests of what was imported."""
+
+    arrays: str
+    methods: Mapping[str, str]
+    classes: Sequence[str]
+    preprocessing_json: str
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class FileReport:
     """One finished file and its golden outputs, as absolute paths."""
 
@@ -114,26 +137,33 @@ def step_units(table: Mapping[str, Any]) -> int:
     return int(table.get("samples", STEP_UNITS))
 
 
-def write_order(folder: Path, order: NetworkOrder | FilesOrder) -> None:
+Order = NetworkOrder | FilesOrder | DataOrder
+
+
+def write_order(folder: Path, order: Order) -> None:
     """Leaves the order for the process."""
-    kind = "network" if isinstance(order, NetworkOrder) else "files"
-    (folder / ORDER).write_text(json.dumps({"kind": kind, **asdict(order)}))
+    (folder / ORDER).write_text(json.dumps({"kind": type(order).__name__, **asdict(order)}))
 
 
-def read_order(folder: Path) -> NetworkOrder | FilesOrder:
+def read_order(folder: Path) -> Order:
     """The order of this process."""
     raw = json.loads((folder / ORDER).read_text())
-    if raw.pop("kind") == "files":
+    kind = raw.pop("kind")
+    if kind == FilesOrder.__name__:
         return FilesOrder(**raw)
+    if kind == DataOrder.__name__:
+        return DataOrder(**{**raw, "reference": _reference(raw["reference"])})
     for key in ("base", "trained"):
         raw[key] = StoredNetwork(**raw[key]) if raw[key] else None
     return NetworkOrder(**raw)
 
 
-def write_report(folder: Path, report: NetworkReport | Mapping[str, FileReport]) -> None:
+def write_report(
+    folder: Path, report: NetworkReport | DataReport | Mapping[str, FileReport]
+) -> None:
     """Leaves the answer, whole or not at all: it is the last thing the process does, but for
     weights, which it reports before it exports them."""
-    if isinstance(report, NetworkReport):
+    if isinstance(report, NetworkReport | DataReport):
         raw: Any = asdict(report)
     else:
         raw = {name: asdict(file) for name, file in report.items()}
@@ -147,7 +177,16 @@ def read_network_report(folder: Path) -> NetworkReport:
     return NetworkReport(**json.loads((folder / REPORT).read_text()))
 
 
+def read_data_report(folder: Path) -> DataReport:
+    """The answer to a :class:`DataOrder`."""
+    return DataReport(**json.loads((folder / REPORT).read_text()))
+
+
 def read_file_reports(folder: Path) -> dict[str, FileReport]:
     """The answers to a :class:`FilesOrder`, by format."""
     raw = json.loads((folder / REPORT).read_text())
     return {name: FileReport(**file) for name, file in raw.items()}
+
+
+def _reference(raw: Mapping[str, Any]) -> Reference:
+    return Reference(raw["module"], raw["name"], tuple(raw["folders"]))

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from assay.controller.variants.child import STATUS_REFUSED
-from assay.controller.variants.orders import FilesOrder, NetworkOrder, write_order
+from assay.controller.variants.orders import REPORT, Order, write_order
 from assay.core.errors import TABLE, AssayError, BuildFailed, DiskFull
 
 _LOG = "build.log"
@@ -50,11 +51,13 @@ class BuildProcesses:
         self._lock = threading.Lock()
         self._closed = False
 
-    def run(self, order: NetworkOrder | FilesOrder, folder: Path, on_line: OnLine) -> None:
+    def run(
+        self, order: Order, folder: Path, on_line: OnLine, silence_s: float | None = None
+    ) -> None:
         """Runs one order to its end; its report is then in ``folder``.
 
-        :class:`BuildFailed` where it crashed, with the last lines it wrote; where it refused its
-        order, the error it refused it with.
+        :class:`BuildFailed` where it crashed, with the last lines it wrote, or said nothing for
+        ``silence_s``; where it refused its order, the error it refused it with.
         """
         write_order(folder, order)
         read_end, write_end = os.pipe()
@@ -67,22 +70,28 @@ class BuildProcesses:
             os.close(write_end)
         note, refusal = "starting", None
         try:
-            with os.fdopen(read_end) as lines:
-                for line in lines:
-                    said = json.loads(line)
-                    if "error" in said:
-                        refusal = _error(said["error"], said["message"])
-                    else:
-                        note = said["note"]
-                        on_line(said["done"], note)
+            for line in _lines(read_end, silence_s):
+                said = json.loads(line)
+                if "error" in said:
+                    refusal = _error(said["error"], said["message"])
+                else:
+                    note = said["note"]
+                    on_line(said["done"], note)
             # Left unreaped, so that the group's number stays its own until the group is killed.
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        except TimeoutError:
+            raise BuildFailed(
+                f"the build was ended after {silence_s:g} s without a word while {note!r}"
+            ) from None
         finally:
+            os.close(read_end)
             status = self._end(process)
         if status == STATUS_REFUSED and refusal is not None:
             raise refusal
         if status != 0:
             raise BuildFailed(_crash(status, note, folder / _LOG))
+        if not (folder / REPORT).exists():
+            raise BuildFailed(f"the build ended without its report while {note!r}: did it exit?")
 
     def close(self) -> None:
         """Kills every process still running, with its children, and starts no more."""
@@ -123,6 +132,20 @@ class BuildProcesses:
         if process.stdin is not None:
             process.stdin.close()
         return status
+
+
+def _lines(descriptor: int, silence_s: float | None) -> Iterator[bytes]:
+    """Lines until the other end closes; :class:`TimeoutError` where none comes for so long."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    left = b""
+    while poller.poll(None if silence_s is None else silence_s * 1000):
+        chunk = os.read(descriptor, 1 << 16)
+        if not chunk:
+            return
+        *whole, left = (left + chunk).split(b"\n")
+        yield from whole
+    raise TimeoutError
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
