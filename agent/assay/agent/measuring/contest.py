@@ -1,0 +1,154 @@
+"""Two sides measured in interleaved rounds on this device until the rounds decide.
+
+In a round both run once, in a drawn order, each in a fresh process; what differs is judged as a
+sweep is (:mod:`assay.core.comparing.compare`). There is no canary: what both sides of a round share
+plays its part, since a device that drifts moves both.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from assay.core.comparing.compare import Comparison, Finding, Rules, compare, looks_for
+from assay.core.comparing.paired import Figures, PairedRound, Statistic, differences, figure_of
+from assay.core.errors import CheckFailed
+from assay.core.model import Verdict, VerdictKind
+
+ABOUT_OUTPUTS = frozenset({"synthetic_input", "outputs_unchecked"})
+"""Doubts about what was computed, not about how long it took: they bar a result from ranking in a
+fleet, and are said beside a comparison made by hand."""
+TRIES = 4
+"""A round that does not hold is run again, at most three times; then the device is not fit."""
+COMMON = "both sides"
+
+
+class Run(Figures, Protocol):
+    """What was measured, as far as a contest looks at it."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether it holds."""
+        ...
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What must match."""
+        ...
+
+    @property
+    def factors(self) -> Mapping[str, str]:
+        """What may differ."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSeen:
+    """One round as it came out: both figures, whether or not they hold."""
+
+    number: int
+    pair: PairedRound
+    figures: tuple[float | None, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """What the rounds say. ``faults`` counts by side the reasons of what did not hold, ``doubts``
+    are those about outputs, ``differs`` what of the environments differs where that was forced."""
+
+    comparison: Comparison
+    rounds: tuple[RoundSeen, ...]
+    faults: tuple[Mapping[str, int], Mapping[str, int]]
+    doubts: tuple[str, ...] = ()
+    differs: tuple[str, ...] = ()
+    gave_up: bool = False
+
+
+@dataclass(slots=True)
+class _Tally:
+    rounds: list[RoundSeen] = field(default_factory=list)
+    faults: tuple[Counter[str], Counter[str]] = field(
+        default_factory=lambda: (Counter(), Counter())
+    )
+    doubts: set[str] = field(default_factory=set)
+    differs: set[str] = field(default_factory=set)
+
+
+def hold_contest(
+    measure: Callable[[int, int], Run],
+    rules: Rules,
+    *,
+    max_rounds: int,
+    seed: int,
+    same_runtime: bool,
+    force: bool = False,
+    statistic: Statistic = Statistic.P50,
+    on_round: Callable[[RoundSeen], None] = lambda seen: None,
+) -> Contest:
+    """Measures ``measure(side, round)`` for the sides 0 and 1 until a look of ``rules`` decides,
+    ``max_rounds`` held, or one round failed to hold four times in a row.
+
+    Raises :class:`CheckFailed` where the sides were measured under unlike conditions, by name;
+    ``force`` compares all the same.
+    """
+    rng = random.Random(seed)
+    looks = {look.rounds for look in looks_for(rules)}
+    tally = _Tally()
+    whole = failed = 0
+    comparison = compare([], rules, statistic)
+    while whole < max_rounds and failed < TRIES:
+        order = rng.sample((0, 1), 2)
+        number = len(tally.rounds)
+        runs = {side: measure(side, number) for side in order}
+        seen = _seen(number, runs[0], runs[1], statistic, tally)
+        tally.rounds.append(seen)
+        on_round(seen)
+        held = seen.pair.baseline is not None and seen.pair.candidate is not None
+        if held:
+            _check(runs[0], runs[1], tally, same_runtime=same_runtime, force=force)
+        whole, failed = whole + held, 0 if held else failed + 1
+        comparison = compare([one.pair for one in tally.rounds], rules, statistic)
+        decided = comparison.finding in (Finding.CONFIRMED, Finding.EQUIVALENT)
+        if held and whole in looks and decided:
+            break
+    return Contest(
+        comparison,
+        tuple(tally.rounds),
+        tally.faults,
+        tuple(sorted(tally.doubts)),
+        tuple(sorted(tally.differs)),
+        gave_up=failed >= TRIES,
+    )
+
+
+def holds(verdict: Verdict) -> bool:
+    """Whether a latency may be compared by hand: VALID, but for doubts about outputs."""
+    return verdict.kind is not VerdictKind.INVALID and all(
+        reason.code in ABOUT_OUTPUTS for reason in verdict.reasons
+    )
+
+
+def _seen(
+    number: int, baseline: Run, candidate: Run, statistic: Statistic, tally: _Tally
+) -> RoundSeen:
+    values: list[float | None] = []
+    for side, run in enumerate((baseline, candidate)):
+        codes = {reason.code for reason in run.verdict.reasons}
+        tally.doubts |= codes & ABOUT_OUTPUTS
+        tally.faults[side].update(codes - ABOUT_OUTPUTS)
+        values.append(figure_of(run, statistic) if holds(run.verdict) else None)
+    left, right = values
+    common = {COMMON: math.sqrt(left * right)} if left and right else {}
+    figures = figure_of(baseline, statistic), figure_of(candidate, statistic)
+    return RoundSeen(number, PairedRound(left, right, common), figures)
+
+
+def _check(left: Run, right: Run, tally: _Tally, *, same_runtime: bool, force: bool) -> None:
+    found = differences(left.environment, right.environment, same_runtime=same_runtime)
+    if found and not force:
+        raise CheckFailed(f"not compared, unlike conditions: {'; '.join(found)} (--force does)")
+    tally.differs |= set(found)
