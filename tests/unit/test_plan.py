@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from assay.controller.planning.plan import cell_key, estimate_ns, lease_ns, make_plan, more_rounds
+from assay.controller.planning.cells import cell_key
+from assay.controller.planning.plan import estimate_ns, lease_ns, make_plan, more_rounds
 from assay.controller.records import RoundState
 from assay.core.errors import SpecError
 from assay.core.model import Failure, FailureClass, RunSpec, VerdictKind

@@ -8,9 +8,12 @@ from typing import Any
 
 import click
 
+from assay.controller.admin.base import Administration
+from assay.controller.cli.office import with_office
 from assay.controller.home import Home
 from assay.controller.planning import sweeps
-from assay.controller.planning.plan import Plan, Skipped
+from assay.controller.planning.cells import Skipped
+from assay.controller.planning.plan import Plan
 from assay.controller.planning.progress import Progress, lacking, measure_progress
 from assay.controller.planning.spec import SweepSpec, load_spec
 from assay.controller.records import SweepRecord
@@ -84,11 +87,21 @@ def resume_command(name: str, following: bool) -> None:
 
 @sweep.command("cancel")
 @click.argument("name")
-def cancel_command(name: str) -> None:
+@with_office
+def cancel_command(office: Administration, name: str) -> None:
     """Stop sweep NAME; what was measured stays."""
-    store = open_store(Home.default())
-    sweeps.cancel(store.sweep(name), store)
+    office.cancel_sweep(name)
     click.echo(f"sweep {name} cancelled; `assay sweep resume {name}` takes it up again", err=True)
+
+
+@sweep.command("prioritise")
+@click.argument("name")
+@click.argument("priority", type=click.IntRange(-1000, 1000))
+@with_office
+def prioritise_command(office: Administration, name: str, priority: int) -> None:
+    """Put sweep NAME before those of lower PRIORITY (0 unless changed); equals take turns."""
+    office.prioritise_sweep(name, priority)
+    click.echo(f"sweep {name} has priority {priority}", err=True)
 
 
 @sweep.command("list")
