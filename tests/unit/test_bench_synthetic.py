@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.agent.measuring.synthetic import write_synthetic
-from assay.agent.runtimes.base import TensorSpec
+from assay.agent.measuring.synthetic import dims_of, write_synthetic
 from assay.agent.worker.feeds import Dataset, load_arrays
 from assay.core.errors import UsageError
 from assay.core.preprocess import Preprocessing
+from assay.core.tensors import TensorSpec
 
-NO_SHAPES: dict[str, tuple[int, ...]] = {}
+NO_DIMS: dict[str, int] = {}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ NO_SHAPES: dict[str, tuple[int, ...]] = {}
 )
 def test_samples_fit_the_input_they_were_made_for(spec: TensorSpec, tmp_path: Path) -> None:
     path = tmp_path / "in.npz"
-    write_synthetic(path, [spec], NO_SHAPES, seed=1, samples=5)
+    write_synthetic(path, [spec], NO_DIMS, seed=1, samples=5)
     data = Dataset(load_arrays(path), Preprocessing(), [spec])
     feed = data.feed([0] * data.batch, data.batch)[spec.name]
     assert feed.dtype == spec.dtype and feed.ndim == len(spec.shape)
@@ -46,24 +46,36 @@ def test_samples_fit_the_input_they_were_made_for(spec: TensorSpec, tmp_path: Pa
 def test_a_seed_makes_the_same_samples(tmp_path: Path) -> None:
     spec = TensorSpec("x", "float32", (1, 9))
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        write_synthetic(tmp_path / name, [spec], NO_SHAPES, seed)
+        write_synthetic(tmp_path / name, [spec], NO_DIMS, seed)
     a, b, c = (load_arrays(tmp_path / name)["x"] for name in "abc")
     assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 
-def test_open_dimensions_have_to_be_given(tmp_path: Path) -> None:
-    spec = TensorSpec("x", "float32", (None, 3, None, None), ("N", "", "H", "W"))
-    with pytest.raises(UsageError, match=r"--shape x=8,3,8,8"):
-        write_synthetic(tmp_path / "in.npz", [spec], NO_SHAPES, 1)
-    write_synthetic(tmp_path / "in.npz", [spec], {"x": (1, 3, 32, 16)}, 1, samples=2)
-    assert load_arrays(tmp_path / "in.npz")["x"].shape == (2, 3, 32, 16)
+def test_open_dimensions_get_sizes_by_name_unless_they_are_given(tmp_path: Path) -> None:
+    spec = TensorSpec("x", "float32", (None, 3, None, None), ("N", "", "height", "W"))
+    sizes, _ = write_synthetic(tmp_path / "in.npz", [spec], {"height": 32}, 1, samples=2)
+    assert load_arrays(tmp_path / "in.npz")["x"].shape == (2, 3, 32, 224)
+    assert str(sizes) == "height=32, W=224 (proposed)" and sizes.batched
+    dims = dims_of([spec], {"x": (1, 3, 32, 16)})
+    assert dims == {"height": 32, "W": 16}
 
 
 @pytest.mark.parametrize(
-    ("shapes", "why"), [({"y": (1,)}, "no such input"), ({"x": (1, 2, 3)}, "3 sizes given")]
+    ("shapes", "why"),
+    [
+        ({"y": (1,)}, "no such input"),
+        ({"x": (1, 2, 3)}, "3 sizes given"),
+        ({"x": (1, 8)}, "not a shape of"),
+    ],
 )
 def test_a_shape_that_is_not_the_models_is_named(
-    shapes: dict[str, tuple[int, ...]], why: str, tmp_path: Path
+    shapes: dict[str, tuple[int, ...]], why: str
 ) -> None:
     with pytest.raises(UsageError, match=why):
-        write_synthetic(tmp_path / "in.npz", [TensorSpec("x", "float32", (1, 9))], shapes, 1)
+        dims_of([TensorSpec("x", "float32", (None, 9))], shapes)
+
+
+def test_a_dimension_the_model_has_not_is_named(tmp_path: Path) -> None:
+    spec = TensorSpec("x", "float32", (None, None), ("batch", "features"))
+    with pytest.raises(UsageError, match=r"dims.length: .*it has batch, features"):
+        write_synthetic(tmp_path / "in.npz", [spec], {"length": 3}, 1)

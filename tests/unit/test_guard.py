@@ -218,6 +218,11 @@ PROVOKED: list[tuple[str, bool, Evidence]] = [
     ("fallback_ops", False, report(notes={"fallback": "TopK x1"})),
     ("background_load", False, report(background_share=0.8)),
     ("steal", False, report(steal_share=0.04)),
+    (
+        "outputs_nonfinite",
+        False,
+        report(notes={"outputs_nonfinite": "y: 3 of 10 values", "golden_nonfinite": "it too"}),
+    ),
     ("outputs_unchecked", False, report(golden=None)),
     ("synthetic_input", False, run(inputs=InputSpec(SYNTHETIC_DATASET, REF))),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from assay.agent.runtimes.onnx_weights import weight_precision
 from assay.agent.runtimes.onnxruntime import OnnxRuntime
 from assay.agent.runtimes.probe import probe_runtime
 from assay.core.errors import RuntimeAbsent, RuntimeRejected
-from assay.core.model import Absent, RuntimeFacts, RuntimeSpec
+from assay.core.model import Absent, Fidelity, RuntimeFacts, RuntimeSpec
 from tests.conftest import need
 from tests.tinymodels import save_mlp, save_onnx
 
@@ -82,14 +83,43 @@ def test_integers_and_several_outputs(tmp_path: Path) -> None:
     assert [spec.dtype for spec in model.outputs] == ["int64", "int64"]
 
 
-def test_strings_are_refused_by_name(tmp_path: Path) -> None:
+def test_text_is_run_by_the_public_interface(tmp_path: Path) -> None:
     from onnx import TensorProto, helper
 
-    tensors = [helper.make_tensor_value_info(n, TensorProto.STRING, [1]) for n in "xy"]
+    tensors = [helper.make_tensor_value_info(n, TensorProto.STRING, [2]) for n in "xy"]
     node = helper.make_node("Identity", ["x"], ["y"])
-    path = save_onnx(tmp_path / "m.onnx", [node], tensors[:1], tensors[1:])
-    with pytest.raises(RuntimeRejected, match=r"x is a tensor\(string\)"):
+    model = OnnxRuntime.load(save_onnx(tmp_path / "m.onnx", [node], tensors[:1], tensors[1:]), SPEC)
+    words = np.array(["ein", "wort"], dtype=object)
+    bound = model.bind([{"x": words}, {"x": words[::-1]}])
+    bound.calls[1]()
+    assert bound.outputs(1)[0].tolist() == ["wort", "ein"]
+    assert bound.fidelity is Fidelity.PUBLIC_API and model.inputs[0].dtype == "str"
+
+
+def test_what_is_no_tensor_is_refused_by_name(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    y = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, [1])
+    node = helper.make_node("SequenceConstruct", ["x"], ["y"])
+    path = save_onnx(tmp_path / "m.onnx", [node], [x], [y])
+    with pytest.raises(RuntimeRejected, match=r"y is a seq\(tensor\(float\)\)"):
         OnnxRuntime.load(path, SPEC)
+
+
+def test_a_missing_library_of_operators_is_named(tmp_path: Path) -> None:
+    spec = replace(SPEC, options={"custom_ops_library": str(tmp_path / "ops.so")})
+    with pytest.raises(RuntimeRejected, match=r"ops\.so is not on this device"):
+        OnnxRuntime.load(OnnxRuntime.one_operator_model(), spec)
+
+
+def test_what_is_bound_is_read_where_it_lies(tmp_path: Path) -> None:
+    model = OnnxRuntime.load(OnnxRuntime.one_operator_model(), SPEC)
+    feed = {"x": np.zeros(4, dtype=np.float32)}
+    bound = model.bind([feed])
+    feed["x"][:] = 3
+    bound.calls[0]()
+    assert bound.rewritable and bound.outputs(0)[0].tolist() == [3, 3, 3, 3]
 
 
 def test_an_unknown_operator_and_a_newer_opset_are_refused(tmp_path: Path) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay.agent.runtimes.base import Bound, TensorSpec
+from assay.agent.runtimes.base import Bound
 from assay.agent.worker import checks
 from assay.agent.worker.checks import (
     check_golden,
-    dequantised,
     evaluate,
     largest_error,
     nonfinite,
@@ -22,6 +21,7 @@ from assay.agent.worker.feeds import Dataset
 from assay.core.errors import BadInputs
 from assay.core.model import ArtifactRef, GoldenSpec
 from assay.core.preprocess import Preprocessing
+from assay.core.tensors import TensorSpec, real_values
 
 SPEC = GoldenSpec(ArtifactRef("sha256:" + "0" * 64, 1, "application/x-npz"), 1e-3, 1e-4)
 
@@ -136,7 +136,7 @@ def test_outputs_that_are_not_finite_are_counted() -> None:
 
 def test_only_quantised_outputs_are_made_real() -> None:
     specs = [TensorSpec("a", "int8", (1,), scale=0.5, zero_point=2), TensorSpec("b", "int64", (1,))]
-    real = dequantised([np.array([4], dtype=np.int8), np.array([9])], specs)
+    real = real_values([np.array([4], dtype=np.int8), np.array([9])], specs)
     assert real[0].tolist() == [1.0] and real[1].dtype == np.int64
 
 

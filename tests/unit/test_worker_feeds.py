@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.agent.runtimes.base import TensorSpec
 from assay.agent.worker.feeds import Dataset, choose_rows, fit, load_arrays
 from assay.core.errors import BadInputs
 from assay.core.preprocess import Preprocessing
+from assay.core.tensors import TensorSpec
 
 IMAGE = TensorSpec("image", "float32", (None, 3, 8, 8))
 

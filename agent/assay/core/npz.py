@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ from assay.core.errors import BadMessage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_UNIX = 3
+_REGULAR_FILE_0644 = 0o100644 << 16
+_LARGE_BYTES = 1 << 30
 # What numpy, zipfile and zlib raise over bytes that are not what they claim to be.
 _UNREADABLE = (
     OSError,
@@ -45,3 +49,19 @@ def read_npz(path: Path, limit_bytes: int | None = None) -> dict[str, NDArray[An
     except _UNREADABLE as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadMessage(f"{path.name} is not an .npz of plain arrays: {text}") from error
+
+
+def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes plain arrays under any name, uncompressed, every field of the zip fixed: equal arrays
+    are equal bytes on every machine."""
+    import numpy as np
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            info.create_system, info.external_attr = _UNIX, _REGULAR_FILE_0644
+            large = array.nbytes > _LARGE_BYTES
+            with archive.open(info, "w", force_zip64=large) as member:
+                # Not ascontiguousarray, which makes a scalar one-dimensional.
+                whole = np.asarray(array, order="C")
+                np.lib.format.write_array(member, whole, version=(1, 0), allow_pickle=False)

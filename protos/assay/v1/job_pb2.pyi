@@ -209,27 +209,57 @@ Global___Profile: typing_extensions.TypeAlias = Profile
 
 @typing.final
 class InputSpec(google.protobuf.message.Message):
-    """Real samples a run draws its inputs from: an .npz with "x" and, where there are labels, "y"."""
+    """Samples a run draws its inputs from: an .npz with "x" and, where there are labels, "y"; or with an
+    array for each of the model's inputs, by name.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class StateEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
     DATASET_FIELD_NUMBER: builtins.int
     ARTIFACT_FIELD_NUMBER: builtins.int
     PREPROCESSING_JSON_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    MADE_JSON_FIELD_NUMBER: builtins.int
     dataset: builtins.str
     preprocessing_json: builtins.str
     """JSON document: how "x" becomes the model's input; applied alike on both sides."""
+    made_json: builtins.str
+    """JSON: how the values were made, where they were (seed, sizes, ranges); empty for real samples."""
     @property
     def artifact(self) -> assay.v1.artifact_pb2.ArtifactRef: ...
+    @property
+    def state(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Inputs that get, from query to query, what the output named here gave: state passed in and out.
+        Each sequence begins with the state of its first sample.
+        """
+
     def __init__(
         self,
         *,
         dataset: builtins.str = ...,
         artifact: assay.v1.artifact_pb2.ArtifactRef | None = ...,
         preprocessing_json: builtins.str = ...,
+        state: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        made_json: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["artifact", b"artifact"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["artifact", b"artifact", "dataset", b"dataset", "preprocessing_json", b"preprocessing_json"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["artifact", b"artifact", "dataset", b"dataset", "made_json", b"made_json", "preprocessing_json", b"preprocessing_json", "state", b"state"]) -> None: ...
 
 Global___InputSpec: typing_extensions.TypeAlias = InputSpec
 

@@ -129,7 +129,7 @@ def _output_mismatch(evidence: Evidence) -> Iterable[Reason]:
     if golden is not None and not golden.within_tolerance:
         told = f"largest error {golden.max_abs_error:.3g} over {golden.n} golden samples"
         yield reason("output_mismatch", told)
-    if "outputs_nonfinite" in notes:
+    if "outputs_nonfinite" in notes and "golden_nonfinite" not in notes:
         yield reason("output_mismatch", f"not finite: {notes['outputs_nonfinite']}")
     if "paths_differ" in notes:
         told = f"the timed path is off the plain one by {notes['paths_differ']}"
@@ -203,8 +203,10 @@ def _company(evidence: Evidence) -> Iterable[Reason]:
 
 
 def _honesty(evidence: Evidence) -> Iterable[Reason]:
-    """fallback_ops, outputs_unchecked, synthetic_input."""
+    """fallback_ops, outputs_nonfinite, outputs_unchecked, synthetic_input."""
     report, run = evidence.report, evidence.run
+    if "outputs_nonfinite" in report.notes and "golden_nonfinite" in report.notes:
+        yield reason("outputs_nonfinite", report.notes["outputs_nonfinite"])
     if report.notes.get("fallback"):
         yield reason("fallback_ops", report.notes["fallback"])
     if run.inputs.dataset == limits.SYNTHETIC_DATASET:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from assay.core.model import Mode, Reason
+from assay.core.synthetic import SYNTHETIC
 
-SYNTHETIC_DATASET = "synthetic"
-"""The name of a dataset that was made up from the model's declared shapes."""
+SYNTHETIC_DATASET = SYNTHETIC
 
 MAX_WALL_PER_CPU = 1.02
 MAX_RUN_DELAY_SHARE = 0.02
@@ -82,7 +82,8 @@ CATALOGUE: tuple[Code, ...] = (
         "output_mismatch",
         True,
         "Outputs outside the tolerance of the golden ones of the same file, outputs that are NaN "
-        "or infinite, or a timed path that computes something else than the plain one.",
+        "or infinite where the golden ones are not, or a timed path that computes something else "
+        "than the plain one.",
     ),
     Code(
         "clock_jump",
@@ -139,6 +140,11 @@ CATALOGUE: tuple[Code, ...] = (
     ),
     Code(
         "steal", False, f"A hypervisor took over {MAX_STEAL_SHARE:.0%} of the measured CPUs' time."
+    ),
+    Code(
+        "outputs_nonfinite",
+        False,
+        "Outputs are NaN or infinite, as they were in the reference run of the same file.",
     ),
     Code("outputs_unchecked", False, "There were neither golden outputs nor labels."),
     Code("synthetic_input", False, "The inputs were made up from the model's declared shapes."),

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import functools
 import gc
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from assay.core.errors import BadInputs, RuntimeAbsent
+from assay.core.errors import AssayError, BadInputs, RuntimeAbsent, RuntimeRejected, WorkerOom
 from assay.core.model import Absent, Fidelity, RuntimeFacts, RuntimeSpec
+from assay.core.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,30 +25,7 @@ if TYPE_CHECKING:
 
 Call = Callable[[], object]
 
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One input or output of a model.
-
-    ``dtype`` is numpy's name. A dimension that is open is None, with its name in ``symbols`` where
-    the model gives it one. ``scale`` is 0 unless the tensor is quantised: real value =
-    ``scale * (stored - zero_point)``.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-    symbols: tuple[str, ...] = ()
-    scale: float = 0.0
-    zero_point: int = 0
-
-    def __str__(self) -> str:
-        named = self.symbols or ("",) * len(self.shape)
-        sizes = (
-            str(size) if size is not None else name or "?"
-            for size, name in zip(self.shape, named, strict=True)
-        )
-        return f"{self.name} {self.dtype}[{','.join(sizes)}]"
+_NO_MEMORY = re.compile(r"bad_?alloc|bad allocation|failed to allocate memory|out of memory", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +36,14 @@ class Bound:
     measurement. Where a runtime has a single set of input tensors, ``stages[i]`` puts query i's
     inputs there and must be called, untimed, before ``calls[i]``. ``outputs()`` copies the outputs
     of the last call, in the model's order. Keep it alive as long as its calls are used.
+    ``rewritable``: what is written into a feed's arrays later is what its call reads.
     """
 
     calls: tuple[Call, ...]
     stages: tuple[Call, ...] | None
     outputs: Callable[[int], list[NDArray[Any]]]
     fidelity: Fidelity
+    rewritable: bool = False
 
 
 class LoadedModel(Protocol):
@@ -122,6 +103,11 @@ class Runtime(Protocol):
         """A model of one operator on four floats, for the probe and the binding floor."""
         ...
 
+    @classmethod
+    def failures(cls) -> tuple[type[Exception], ...]:
+        """What the library raises where a model cannot be loaded, bound or run."""
+        ...
+
 
 def check_version(name: str, found: str, spec: RuntimeSpec) -> None:
     """Raises :class:`RuntimeAbsent` unless ``found`` is the version asked for, or starts so
@@ -137,6 +123,20 @@ def check_names(inputs: Sequence[TensorSpec], feed: Feed) -> None:
     if wanted != given:
         listed = ", ".join(str(spec) for spec in inputs)
         raise BadInputs(f"inputs given are {', '.join(sorted(given))}; the model takes {listed}")
+
+
+def refusal(message: str, error: BaseException) -> AssayError:
+    """What a runtime's own error means: :class:`WorkerOom` where it got no memory, else
+    :class:`RuntimeRejected`; told by its first line."""
+    told = f"{message}: {first_line(error)}"
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return WorkerOom(told)
+    return RuntimeRejected(told)
+
+
+def first_line(error: BaseException) -> str:
+    """The error in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def raw(function: Callable[..., object], *args: object) -> Call:

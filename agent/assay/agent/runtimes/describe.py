@@ -15,11 +15,11 @@ from typing import Any
 
 from assay.agent.environ import child_environment
 from assay.agent.runtimes import runtime
-from assay.agent.runtimes.base import TensorSpec
 from assay.core import errors
 from assay.core.errors import AssayError, WorkerCrashed
 from assay.core.jsonable import jsonable
 from assay.core.model import RuntimeSpec
+from assay.core.tensors import TensorSpec
 
 _TIMEOUT_S = 120.0
 

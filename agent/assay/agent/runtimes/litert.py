@@ -16,10 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from assay.agent.runtimes.base import Bound, Call, TensorSpec, check_names, check_version, raw
+from assay.agent.runtimes.base import (
+    Bound,
+    Call,
+    check_names,
+    check_version,
+    first_line,
+    raw,
+    refusal,
+)
 from assay.agent.runtimes.litert_graph import LiteRtGraph
 from assay.core.errors import AssayError, RuntimeAbsent, RuntimeRejected
 from assay.core.model import MEDIA_TFLITE, Absent, Fidelity, RuntimeFacts, RuntimeSpec
+from assay.core.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
     from assay.agent.runtimes.base import Feed
 
 _XNNPACK, _BUILTIN = "XNNPACK", "builtin"
-_FAILURES = (ValueError, RuntimeError, TypeError)
+_FAILURES = (ValueError, RuntimeError, TypeError, MemoryError)
 
 # y = RELU(x) for float32[4], schema version 3; tests look into it.
 _ONE_OPERATOR = base64.b64decode(
@@ -69,6 +78,11 @@ class LiteRt:
         return _ONE_OPERATOR
 
     @classmethod
+    def failures(cls) -> tuple[type[Exception], ...]:
+        """What the interpreter raises."""
+        return _FAILURES
+
+    @classmethod
     def load(cls, model: Path | bytes, spec: RuntimeSpec) -> LiteRtModel:
         """Makes an interpreter and allocates its tensors; provider ``XNNPACK`` (the default) or
         ``builtin``, no options."""
@@ -90,7 +104,7 @@ class LiteRt:
             )
             interpreter.allocate_tensors()
         except _FAILURES as error:
-            raise RuntimeRejected(f"LiteRT refused the model: {_first_line(error)}") from error
+            raise refusal("LiteRT refused the model", error) from error
         return LiteRtModel(interpreter, version, spec)
 
 
@@ -131,7 +145,7 @@ class LiteRtModel:
         fidelity = Fidelity.PUBLIC_API if self._calls.public else Fidelity.RAW_BINDING
         calls = (self._calls.invoke,) * len(feeds)
         stages = tuple(self._stage(feed) for feed in feeds)
-        return Bound(calls, stages, lambda _: self._copy_outputs(), fidelity)
+        return Bound(calls, stages, lambda _: self._copy_outputs(), fidelity, rewritable=True)
 
     def run(self, feed: Feed) -> list[NDArray[Any]]:
         """The outputs, for inputs of any shape the model takes; what is bound stays bound."""
@@ -143,7 +157,7 @@ class LiteRtModel:
                 self._calls.put(self._index[name], array)
             self._calls.invoke()
         except _FAILURES as error:
-            raise RuntimeRejected(f"LiteRT failed to run: {_first_line(error)}") from error
+            raise refusal("LiteRT failed to run", error) from error
         outputs = self._copy_outputs()
         self._resize(bound_shapes)
         return outputs
@@ -174,7 +188,7 @@ class LiteRtModel:
                     self._calls.resize(self._index[name], shape)
             self._calls.allocate()
         except _FAILURES as error:
-            raise RuntimeRejected(f"LiteRT refused to bind: {_first_line(error)}") from error
+            raise refusal("LiteRT refused to bind", error) from error
         self._shapes = shapes
 
     def _stage(self, feed: Feed) -> Call:
@@ -224,7 +238,7 @@ def _library() -> tuple[Any, str]:
         try:
             library = importlib.import_module(f"{module}.interpreter")
         except (ImportError, OSError, AttributeError) as error:
-            reasons.append(f"{module}: {_first_line(error)}")
+            reasons.append(f"{module}: {first_line(error)}")
             continue
         return library, _version(package or "tflite-runtime", bare=bool(package))
     raise RuntimeAbsent(
@@ -269,7 +283,3 @@ def _tensor(detail: dict[str, Any]) -> TensorSpec:
 
 def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{name} x{count}" for name, count in sorted(counts.items()))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

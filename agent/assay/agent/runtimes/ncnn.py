@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from assay.agent.runtimes.base import Bound, Call, TensorSpec, check_names, check_version
+from assay.agent.runtimes.base import Bound, Call, check_names, check_version
 from assay.core.errors import AssayError, BadMessage, RuntimeAbsent, RuntimeRejected
 from assay.core.model import MEDIA_NCNN, Absent, Fidelity, RuntimeFacts, RuntimeSpec
 from assay.core.ncnn_file import NcnnFile, NcnnTensor, layers, pack, unpack
+from assay.core.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,6 +63,11 @@ class Ncnn:
         """RELU on four floats."""
         tensors = (NcnnTensor("x", "in0", (4,), False), NcnnTensor("y", "out0", (4,), False))
         return pack(NcnnFile(_RELU, b"", tensors[:1], tensors[1:]))
+
+    @classmethod
+    def failures(cls) -> tuple[type[Exception], ...]:
+        """What its binding raises; most of its mistakes are a status, or the process's end."""
+        return (RuntimeError, ValueError, TypeError)
 
     @classmethod
     def load(cls, model: Path | bytes, spec: RuntimeSpec) -> NcnnModel:

@@ -11,10 +11,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from assay.agent.runtimes.base import Bound, Call, TensorSpec, check_names, check_version, raw
+from assay.agent.runtimes.base import (
+    Bound,
+    Call,
+    check_names,
+    check_version,
+    first_line,
+    raw,
+    refusal,
+)
 from assay.agent.runtimes.onnx_weights import weight_precision
 from assay.core.errors import AssayError, RuntimeAbsent, RuntimeRejected
 from assay.core.model import MEDIA_ONNX, Absent, Fidelity, RuntimeFacts, RuntimeSpec
+from assay.core.tensors import STRING, TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +46,7 @@ _TYPES: Mapping[str, str] = {
     "tensor(int64)": "int64",
     "tensor(uint64)": "uint64",
     "tensor(bool)": "bool",
+    "tensor(string)": STRING,
 }
 _LEVELS = {
     "disable": "ORT_DISABLE_ALL",
@@ -44,6 +54,7 @@ _LEVELS = {
     "extended": "ORT_ENABLE_EXTENDED",
     "all": "ORT_ENABLE_ALL",
 }
+_CUSTOM_OPS = "custom_ops_library"
 _SWITCHES = {"0": False, "1": True}
 _OPTIONS: Mapping[str, Mapping[str, object]] = {
     "graph_optimization_level": _LEVELS,
@@ -90,9 +101,15 @@ class OnnxRuntime:
         return _ONE_OPERATOR
 
     @classmethod
+    def failures(cls) -> tuple[type[Exception], ...]:
+        """A class per status code of the library, and Python's own."""
+        return _failures()
+
+    @classmethod
     def load(cls, model: Path | bytes, spec: RuntimeSpec) -> OnnxModel:
         """Opens a session; options are ``graph_optimization_level`` (disable, basic, extended,
-        all), ``cpu_mem_arena`` and ``mem_pattern`` (0, 1)."""
+        all), ``cpu_mem_arena`` and ``mem_pattern`` (0, 1), and ``custom_ops_library``, the path of
+        a library of operators on the device."""
         library = _library()
         check_version(cls.name, cls.version(), spec)
         provider = spec.provider or _CPU
@@ -106,7 +123,7 @@ class OnnxRuntime:
         try:
             session = library.InferenceSession(source, options, providers=chosen)
         except _failures() as error:
-            raise RuntimeRejected(f"onnxruntime refused the model: {_first_line(error)}") from error
+            raise refusal("onnxruntime refused the model", error) from error
         content = model if isinstance(model, bytes) else model.read_bytes()
         return OnnxModel(session, provider, weight_precision(content))
 
@@ -124,16 +141,21 @@ class OnnxModel:
         self.outputs = tuple(_tensor(arg) for arg in session.get_outputs())
 
     def bind(self, feeds: Sequence[Feed]) -> Bound:
-        """One IOBinding per feed; the outputs' buffers are shared between them."""
+        """One IOBinding per feed; the outputs' buffers are shared between them. Text cannot be
+        bound: such a model is timed through the session's own ``run``."""
         for feed in feeds:
             check_names(self.inputs, feed)
+        if any(spec.dtype == STRING for spec in (*self.inputs, *self.outputs)):
+            return self._unbound(feeds)
         buffers = self._output_buffers(feeds[0])
         try:
             self._bindings = [self._binding(feed, buffers) for feed in feeds]
         except _failures() as error:
-            raise RuntimeRejected(f"onnxruntime refused to bind: {_first_line(error)}") from error
+            raise refusal("onnxruntime refused to bind", error) from error
         calls, fidelity = self._calls()
-        return Bound(calls, None, lambda i: self._copy_outputs(i, buffers), fidelity)
+        return Bound(
+            calls, None, lambda i: self._copy_outputs(i, buffers), fidelity, rewritable=True
+        )
 
     def run(self, feed: Feed) -> list[NDArray[Any]]:
         """The outputs by ``InferenceSession.run``."""
@@ -141,7 +163,7 @@ class OnnxModel:
         try:
             outputs: list[NDArray[Any]] = self._session.run(None, dict(feed))
         except _failures() as error:
-            raise RuntimeRejected(f"onnxruntime failed to run: {_first_line(error)}") from error
+            raise refusal("onnxruntime failed to run", error) from error
         return outputs
 
     def placement(self) -> tuple[str, ...]:
@@ -165,6 +187,15 @@ class OnnxModel:
         """Drops bindings and session."""
         self._bindings = []
         self._session = None
+
+    def _unbound(self, feeds: Sequence[Feed]) -> Bound:
+        run, last = self._session.run, list[Any]()
+
+        def call(feed: dict[str, Any]) -> None:
+            last[:] = run(None, feed)
+
+        calls = tuple(raw(call, dict(feed)) for feed in feeds)
+        return Bound(calls, None, lambda _: list(last), Fidelity.PUBLIC_API, rewritable=True)
 
     def _binding(self, feed: Feed, buffers: list[NDArray[Any] | None]) -> Any:
         binding = self._session.io_binding()
@@ -231,7 +262,7 @@ def _library() -> Any:
         import onnxruntime
     except (ImportError, OSError) as error:
         raise RuntimeAbsent(
-            f"onnxruntime cannot be imported here ({_first_line(error)}); install it with "
+            f"onnxruntime cannot be imported here ({first_line(error)}); install it with "
             "pip install 'assay-fleet[onnxruntime]'"
         ) from error
     return onnxruntime
@@ -243,8 +274,9 @@ def _failures() -> tuple[type[Exception], ...]:
         from onnxruntime.capi import onnxruntime_pybind11_state as state
     except (ImportError, OSError):
         return (RuntimeError, ValueError)
-    own = (value for value in vars(state).values() if isinstance(value, type))
-    return (RuntimeError, ValueError, *(cls for cls in own if issubclass(cls, Exception)))
+    own = [value for value in vars(state).values() if isinstance(value, type)]
+    raised = (cls for cls in own if issubclass(cls, Exception))
+    return (RuntimeError, ValueError, MemoryError, *raised)
 
 
 def _providers() -> tuple[str, ...]:
@@ -253,9 +285,13 @@ def _providers() -> tuple[str, ...]:
 
 def _session_options(library: Any, spec: RuntimeSpec) -> Any:
     for key, value in spec.options.items():
+        if key == _CUSTOM_OPS:
+            continue
         if value not in _OPTIONS.get(key, {}):
             known = ", ".join(f"{name}={'|'.join(values)}" for name, values in _OPTIONS.items())
-            raise RuntimeRejected(f"onnxruntime option {key}={value} is not one of {known}")
+            raise RuntimeRejected(
+                f"onnxruntime option {key}={value} is not one of {known}, {_CUSTOM_OPS}=PATH"
+            )
     options = library.SessionOptions()
     options.intra_op_num_threads = spec.threads
     options.inter_op_num_threads = 1
@@ -267,16 +303,25 @@ def _session_options(library: Any, spec: RuntimeSpec) -> Any:
     spinning = "1" if spec.allow_spinning else "0"
     options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if _CUSTOM_OPS in spec.options:
+        _register(options, Path(spec.options[_CUSTOM_OPS]))
     return options
+
+
+def _register(options: Any, library: Path) -> None:
+    if not library.is_file():
+        raise RuntimeRejected(f"the custom operator library {library} is not on this device")
+    try:
+        options.register_custom_ops_library(str(library.resolve()))
+    except _failures() as error:
+        raise refusal(f"onnxruntime refused the operator library {library}", error) from error
 
 
 def _tensor(arg: Any) -> TensorSpec:
     if arg.type not in _TYPES:
-        raise RuntimeRejected(f"{arg.name} is a {arg.type}: only tensors of numbers are measured")
+        raise RuntimeRejected(
+            f"{arg.name} is a {arg.type}: only tensors of types that numpy has are measured"
+        )
     shape = tuple(size if isinstance(size, int) else None for size in arg.shape)
     symbols = tuple(size if isinstance(size, str) else "" for size in arg.shape)
     return TensorSpec(arg.name, _TYPES[arg.type], shape, symbols)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

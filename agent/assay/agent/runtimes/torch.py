@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from assay.agent.runtimes.base import Bound, Call, TensorSpec, check_names, check_version
+from assay.agent.runtimes.base import Bound, Call, check_names, check_version
 from assay.core.errors import AssayError, RuntimeAbsent, RuntimeRejected
 from assay.core.model import MEDIA_TORCH, Absent, Fidelity, RuntimeFacts, RuntimeSpec
+from assay.core.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,6 +69,11 @@ class Torch:
     def one_operator_model(cls) -> bytes:
         """RELU on four floats, exported here: a program is tied to the versions that read it."""
         return _relu()
+
+    @classmethod
+    def failures(cls) -> tuple[type[Exception], ...]:
+        """What a program raises."""
+        return _FAILURES
 
     @classmethod
     def load(cls, model: Path | bytes, spec: RuntimeSpec) -> TorchModel:

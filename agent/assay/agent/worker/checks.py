@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from assay.agent.measuring.quality import Tally, class_scores
-from assay.agent.runtimes.base import LoadedModel, TensorSpec
+from assay.agent.runtimes.base import LoadedModel
 from assay.agent.worker.feeds import Dataset
 from assay.core.errors import BadInputs
 from assay.core.model import GoldenCheck, GoldenSpec, Quality
+from assay.core.tensors import TensorSpec, real_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,18 +21,6 @@ if TYPE_CHECKING:
     Outputs = Sequence[NDArray[Any]]
 
 _PROGRESS_EVERY_S = 5.0
-
-
-def dequantised(outputs: Outputs, specs: Sequence[TensorSpec]) -> list[NDArray[Any]]:
-    """Real values of quantised outputs; others as they are."""
-    import numpy as np
-
-    return [
-        (output.astype(np.float32) - spec.zero_point) * np.float32(spec.scale)
-        if spec.scale
-        else output
-        for output, spec in zip(outputs, specs, strict=True)
-    ]
 
 
 def nonfinite(outputs: Outputs, specs: Sequence[TensorSpec]) -> str:
@@ -49,25 +38,12 @@ def nonfinite(outputs: Outputs, specs: Sequence[TensorSpec]) -> str:
 def largest_error(found: Outputs, wanted: Outputs, rtol: float, atol: float) -> tuple[float, bool]:
     """The largest absolute difference, and whether all lie within ``atol + rtol * |wanted|``.
 
-    A NaN on either side, or another shape, is infinitely far off.
+    NaN equals NaN and an infinity itself, at the same place; anywhere else they, another shape, or
+    another text are infinitely far off.
     """
-    import numpy as np
-
-    worst, within = 0.0, len(found) == len(wanted)
-    for one, other in zip(found, wanted, strict=False):
-        if one.size != other.size:
-            return math.inf, False
-        a = one.astype(np.float64).ravel()
-        b = other.astype(np.float64).ravel()
-        same = a == b
-        with np.errstate(invalid="ignore"):
-            difference = np.where(same, 0.0, np.abs(a - b))
-            allowed = atol + rtol * np.abs(b)
-        difference[np.isnan(difference)] = math.inf
-        allowed[~np.isfinite(allowed)] = 0.0
-        worst = max(worst, float(difference.max(initial=0.0)))
-        within = within and bool((difference <= allowed).all())
-    return worst, within
+    errors = [_error(one, other, rtol, atol) for one, other in zip(found, wanted, strict=False)]
+    worst = max((error for error, _ in errors), default=0.0)
+    return worst, len(found) == len(wanted) and all(close for _, close in errors)
 
 
 def check_golden(
@@ -75,22 +51,36 @@ def check_golden(
 ) -> GoldenCheck:
     """Runs the golden inputs one by one and compares with ``output_0``, ``output_1``, ...
 
-    Quantised outputs may be golden as stored or as real values; the type of the file decides.
+    Quantised outputs may be golden as stored or as real values; the type of the file decides. The
+    file may hold a tolerance for each output (``tolerances``: rtol and atol), which goes before
+    ``spec``'s.
     """
     wanted = _golden_outputs(arrays, len(model.outputs), len(golden))
+    limits = _tolerances(arrays, len(wanted), spec)
     size = golden.batch
     worst, within = 0.0, True
     for start in range(0, len(golden), size):
         rows = slice(start, min(start + size, len(golden)))
-        reference = [column[rows] for column in wanted]
         outputs = model.run(_filled(golden, rows, size))
-        if any(ref.dtype != out.dtype for ref, out in zip(reference, outputs, strict=True)):
-            outputs = dequantised(outputs, model.outputs)
-        if rows.stop - rows.start < size:
-            outputs = [output[: rows.stop - rows.start] for output in outputs]
-        error, close = largest_error(outputs, reference, spec.rtol, spec.atol)
-        worst, within = max(worst, error), within and close
+        real = real_values(outputs, model.outputs)
+        for i, (rtol, atol) in enumerate(limits):
+            reference = wanted[i][rows]
+            output = outputs[i] if outputs[i].dtype == reference.dtype else real[i]
+            if rows.stop - rows.start < size:
+                output = output[: rows.stop - rows.start]
+            error, close = _error(output, reference, rtol, atol)
+            worst, within = max(worst, error), within and close
     return GoldenCheck(len(golden), worst, within)
+
+
+def golden_nonfinite(arrays: dict[str, NDArray[Any]]) -> bool:
+    """Whether the reference run itself gave NaN or infinity."""
+    import numpy as np
+
+    return any(
+        name.startswith("output_") and array.dtype.kind == "f" and not np.isfinite(array).all()
+        for name, array in arrays.items()
+    )
 
 
 def evaluate(
@@ -132,3 +122,37 @@ def _golden_outputs(arrays: dict[str, NDArray[Any]], outputs: int, n: int) -> li
             raise BadInputs(f"the golden file has no output_{i} for each of its {n} samples")
         found.append(column)
     return found
+
+
+def _tolerances(
+    arrays: dict[str, NDArray[Any]], outputs: int, spec: GoldenSpec
+) -> list[tuple[float, float]]:
+    held = arrays.get("tolerances")
+    if held is None:
+        return [(spec.rtol, spec.atol)] * outputs
+    if held.shape != (outputs, 2):
+        raise BadInputs(f"the golden file has tolerances of shape {held.shape}")
+    return [(float(rtol), float(atol)) for rtol, atol in held]
+
+
+def _error(
+    found: NDArray[Any], wanted: NDArray[Any], rtol: float, atol: float
+) -> tuple[float, bool]:
+    import numpy as np
+
+    if found.size != wanted.size:
+        return math.inf, False
+    if found.dtype.kind in "OU" or wanted.dtype.kind in "OU":
+        same_text = found.astype(str).ravel().tolist() == wanted.astype(str).ravel().tolist()
+        return (0.0, True) if same_text else (math.inf, False)
+    if found.dtype == wanted.dtype and found.dtype.kind in "biu" and np.array_equal(found, wanted):
+        return 0.0, True  # whole numbers of 64 bits do not fit a float
+    a, b = found.astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(a - b))
+        allowed = atol + rtol * np.abs(b)
+    difference[np.isnan(difference)] = math.inf
+    allowed[~np.isfinite(allowed)] = 0.0
+    exact = found.dtype.kind in "biu" and wanted.dtype == found.dtype and not (rtol or atol)
+    return float(difference.max(initial=0.0)), not exact and bool((difference <= allowed).all())

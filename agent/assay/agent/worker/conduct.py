@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assay.agent.worker import clockprobe, interpreter
-from assay.agent.worker.checks import check_golden, evaluate
+from assay.agent.worker.checks import check_golden, evaluate, golden_nonfinite
 from assay.agent.worker.counters import Counters, change, read_counters
 from assay.agent.worker.feeds import Dataset, load_arrays
 from assay.agent.worker.isolation import Schedule, choose_schedule, pin
@@ -113,7 +113,7 @@ def _conduct(
     say("loading")
     ready = make_ready(order, memory)
     notes = path_notes(ready)
-    golden = _golden(order, ready)
+    golden = _golden(order, ready, notes)
     schedule = _schedule(order, pinned, ready)
     # From here on the process holds what is ours: sample buffers, a second copy of the model.
     split = _memory(ready, memory)
@@ -148,13 +148,15 @@ def _conduct(
     return _with_window(report, window, order.measure_cpus)
 
 
-def _golden(order: WorkerOrder, ready: Ready) -> GoldenCheck | None:
+def _golden(order: WorkerOrder, ready: Ready, notes: dict[str, str]) -> GoldenCheck | None:
     spec = order.run.golden
     if spec is None or not order.golden_path:
         return None
     arrays = load_arrays(Path(order.golden_path))
     # Golden samples are kept as the model takes them: preprocessing has been applied.
     golden = Dataset(arrays, Preprocessing(), ready.model.inputs)
+    if golden_nonfinite(arrays):
+        notes["golden_nonfinite"] = "the reference run gave NaN or infinity"
     return check_golden(ready.model, golden, arrays, spec)
 
 

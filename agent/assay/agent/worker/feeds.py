@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.agent.runtimes.base import TensorSpec
 from assay.core.errors import BadInputs, BadMessage
 from assay.core.npz import read_npz
 from assay.core.preprocess import Preprocessing
+from assay.core.tensors import STRING, TensorSpec, convert
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,9 @@ class Dataset:
         if len(lengths) != 1 or lengths == {0}:
             raise BadInputs(f"the inputs hold {sorted(lengths)} samples: equal counts are needed")
         self._n = lengths.pop()
-        self.labels = _labels(arrays, self._n)
+        # An input may be called "y" too; then the file has no labels.
+        named = {spec.name for spec in self._inputs}
+        self.labels = None if "y" in named else _labels(arrays, self._n)
 
     def __len__(self) -> int:
         return self._n
@@ -85,7 +87,8 @@ class Dataset:
 
     def _prepare(self, samples: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         """Preprocessing gives float32; where there is nothing to do, integers stay integers."""
-        if self._preprocessing == Preprocessing() and samples.dtype == spec.dtype:
+        plain = samples.dtype == spec.dtype or samples.dtype.kind == "U"
+        if self._preprocessing == Preprocessing() and plain:
             return samples
         return self._preprocessing.apply(samples)
 
@@ -111,7 +114,7 @@ def fit(samples: NDArray[Any], spec: TensorSpec, batch: int) -> NDArray[Any]:
     else:
         arranged = _arrange(samples, spec.shape, spec)
     # Not ascontiguousarray, which makes a scalar one-dimensional.
-    return np.asarray(_convert(np.asarray(arranged), spec), order="C")
+    return np.asarray(convert(np.asarray(arranged), spec), order="C")
 
 
 def _columns(arrays: Arrays, inputs: Sequence[TensorSpec]) -> list[NDArray[Any]]:
@@ -124,10 +127,11 @@ def _columns(arrays: Arrays, inputs: Sequence[TensorSpec]) -> list[NDArray[Any]]
             f"the model takes {', '.join(str(spec) for spec in inputs)}; the inputs file has "
             f"{', '.join(sorted(arrays))}: name its arrays like the model's inputs"
         )
-    for column in found:
-        if column.ndim < 1 or column.dtype.kind not in "buif":
+    for spec, column in zip(inputs, found, strict=True):
+        wanted, kinds = ("text", "U") if spec.dtype == STRING else ("numbers", "buif")
+        if column.ndim < 1 or column.dtype.kind not in kinds:
             kind = f"{column.dtype} of shape {column.shape}"
-            raise BadInputs(f"inputs are {kind}: numbers (N, ...) are needed")
+            raise BadInputs(f"input {spec.name} is given {kind}: {wanted} (N, ...) are needed")
     return found
 
 
@@ -174,25 +178,3 @@ def _matches(given: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     return len(given) == len(wanted) and all(
         size in (None, got) for size, got in zip(wanted, given, strict=True)
     )
-
-
-def _convert(samples: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
-    import numpy as np
-
-    dtype = np.dtype(spec.dtype)
-    if samples.dtype == dtype:
-        return samples
-    if dtype.kind not in "ui":
-        return samples.astype(dtype)
-    limits = np.iinfo(dtype)
-    if spec.scale:
-        # In float32, as whoever made golden outputs does: a tie must round alike.
-        steps = np.rint(samples.astype(np.float32) / np.float32(spec.scale)) + spec.zero_point
-        clipped: NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(dtype)
-        return clipped
-    values = samples.astype(np.float64)
-    if not np.array_equal(values, np.rint(values)):
-        raise BadInputs(f"input {spec} takes whole numbers; the samples are not")
-    if values.size and (values.min() < limits.min or values.max() > limits.max):
-        raise BadInputs(f"the samples leave the range of input {spec}")
-    return samples.astype(dtype)

@@ -102,6 +102,8 @@ def open_native(
     if isinstance(loop, Absent):
         return loop
     queries = ready.queries
+    if queries.stateful:
+        return Absent("state is passed on between queries, which is done in Python")
     per_query = queries.samples_per_query if queries.grouped else 1
     if per_query > 1 and is_open(run):
         return Absent("a query of several calls cannot be sent on a schedule in C")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from assay.agent.runtimes.base import Bound, Call, LoadedModel
+from assay.agent.worker.feedback import fed_back
 from assay.agent.worker.feeds import Dataset, choose_rows
 from assay.core.model import RunSpec, Scenario, ScenarioKind
 
@@ -21,12 +22,14 @@ MULTI_STREAM_SAMPLES = 8
 @dataclass(frozen=True, slots=True)
 class Queries:
     """Bound queries of ``samples_per_query``, and what was bound, call by call; ``grouped`` where
-    a query is several calls because the model takes one sample at a time."""
+    a query is several calls because the model takes one sample at a time, ``stateful`` where a
+    query takes what the one before gave."""
 
     bound: Bound
     feeds: tuple[dict[str, NDArray[Any]], ...]
     samples_per_query: int
     grouped: bool
+    stateful: bool = False
 
 
 def samples_per_query(scenario: Scenario) -> int:
@@ -41,16 +44,23 @@ def bind_queries(model: LoadedModel, data: Dataset, run: RunSpec) -> Queries:
     """Binds up to 64 distinct queries, chosen and ordered by the run's seed, without running any.
 
     Several samples go as one batch where the model takes one, else as calls one after another
-    inside one query.
+    inside one query. Where state is passed on, samples keep their order.
     """
     size = samples_per_query(run.scenario)
-    if size > 1 and not data.takes(size):
-        rows = choose_rows(len(data), size, data.sample_bytes * size, run.seed)
-        feeds = [data.feed([row], 1) for group in rows for row in group]
-        return Queries(_grouped(model.bind(feeds), size), tuple(feeds), size, grouped=True)
+    state = run.inputs.state
+    grouped = size > 1 and not data.takes(size)
     rows = choose_rows(len(data), size, data.sample_bytes * size, run.seed)
-    feeds = [data.feed(group, size) for group in rows]
-    return Queries(model.bind(feeds), tuple(feeds), size, grouped=False)
+    if state:
+        rows = [[(q * size + k) % len(data) for k in range(size)] for q in range(len(rows))]
+    if grouped:
+        rows = [[row] for group in rows for row in group]
+    feeds = [data.feed(group, 1 if grouped else size) for group in rows]
+    bound = model.bind(feeds)
+    if state:
+        bound = fed_back(bound, feeds, state, model.inputs, model.outputs)
+    if grouped:
+        bound = _grouped(bound, size)
+    return Queries(bound, tuple(feeds), size, grouped, stateful=bool(state))
 
 
 def _grouped(bound: Bound, size: int) -> Bound:

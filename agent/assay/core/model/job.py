@@ -66,11 +66,18 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """Real samples: an .npz with ``x`` (N, ...) and, where there are labels, ``y`` (N,)."""
+    """Samples: an .npz with ``x`` (N, ...) and, where there are labels, ``y`` (N,); or an array for
+    each of the model's inputs, by name.
+
+    ``state`` maps inputs to the outputs they get from query to query. ``made_json`` says how the
+    values were made, where they were.
+    """
 
     dataset: str
     artifact: ArtifactRef
     preprocessing_json: str = "{}"
+    state: Mapping[str, str] = field(default_factory=dict)
+    made_json: str = ""
 
 
 @dataclass(frozen=True, slots=True)

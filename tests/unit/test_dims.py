@@ -1,0 +1,58 @@
+"""Open dimensions get sizes by what they are called, and the batch is told from the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from assay.core.dims import settle
+from assay.core.errors import UsageError
+from assay.core.tensors import TensorSpec
+
+
+def spec(name: str, *shape: int | str | None, dtype: str = "float32") -> TensorSpec:
+    sizes = tuple(size if isinstance(size, int) else None for size in shape)
+    return TensorSpec(name, dtype, sizes, tuple(s if isinstance(s, str) else "" for s in shape))
+
+
+def test_tokens_and_mask_share_their_sequence_and_leave_the_batch_open() -> None:
+    inputs = [spec(name, "batch", "sequence", dtype="int64") for name in ("ids", "mask")]
+    sizes = settle(inputs)
+    assert sizes.batched and sizes.shapes == {"ids": (128,), "mask": (128,)}
+    assert str(sizes) == "sequence=128 (proposed)"
+    given = settle(inputs, {"sequence": 7})
+    assert given.shapes["mask"] == (7,) and not given.proposed
+
+
+def test_a_batch_that_is_set_is_part_of_the_sample() -> None:
+    sizes = settle([spec("x", "batch", 4)], {"batch": 8})
+    assert not sizes.batched and sizes.shapes == {"x": (8, 4)}
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        [spec("h", 2, "batch", 8), spec("x", "batch", "time", 4)],  # a batch inside
+        [spec("x", "tokens", 4)],  # the first axis is no batch
+        [spec("x", 1, 4), spec("rate")],  # a scalar
+        [spec("x", 4, 8)],  # a fixed batch
+    ],
+    ids=str,
+)
+def test_where_the_first_axis_is_no_common_batch_a_sample_is_whole(
+    inputs: list[TensorSpec],
+) -> None:
+    sizes = settle(inputs)
+    assert not sizes.batched
+    assert all(len(sizes.shapes[one.name]) == len(one.shape) for one in inputs)
+    assert sizes.dims.get("batch", 1) == 1
+
+
+def test_a_dimension_without_a_name_goes_by_its_place() -> None:
+    sizes = settle([spec("image", None, None, None, 3)], {"image[2]": 96})
+    assert sizes.shapes["image"] == (224, 96, 3)
+    assert sizes.proposed == {"image[1]"}
+
+
+def test_sizes_that_no_memory_holds_are_refused() -> None:
+    with pytest.raises(UsageError, match="smaller dims"):
+        settle([spec("x", "batch", "a", "b")], {"a": 1 << 20, "b": 1 << 20})
