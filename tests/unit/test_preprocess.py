@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from assay.core.errors import BadInputs, SpecError
+from assay.core.log_mel import LogMel
 from assay.core.preprocess import Preprocessing
 
 IMAGES = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4)
@@ -60,6 +61,8 @@ def test_input_is_left_alone() -> None:
         "{}",
         '{"shape": [1, 28, 28], "scale": 0.00392156862745098, "mean": 0.286, "std": 0.353}',
         '{"transpose": [1, 0], "pad": [[1, 0], [0, 1]], "mean": [1, 2], "channel_axis": 1}',
+        '{"resize": [null, 3], "crop": [2, null]}',
+        '{"log_mel": {"rate_hz": 8, "window": 4, "hop": 2, "bands": 2, "low_hz": 0, "high_hz": 4}}',
     ],
 )
 def test_reads_back_what_it_writes(text: str) -> None:
@@ -81,7 +84,12 @@ def test_every_mistake_is_named() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[1]", "{", '{"scale": "1"}', '{"scale": true}', '{"mean": []}', '{"pad": [[1]]}'],
+    [
+        *("", "[1]", "{", '{"scale": "1"}', '{"scale": true}', '{"mean": []}', '{"pad": [[1]]}'),
+        *('{"resize": [0]}', '{"crop": 3}', '{"log_mel": 4}', '{"log_mel": {"window": 4}}'),
+        '{"log_mel": {"rate_hz": 8, "window": 4, "hop": 2, "bands": 2, "low_hz": 0, "high_hz": 5}}',
+        '{"log_mel": {"size": 2}}',
+    ],
 )
 def test_what_is_no_preprocessing_is_refused(text: str) -> None:
     with pytest.raises(SpecError):
@@ -96,6 +104,9 @@ def test_what_is_no_preprocessing_is_refused(text: str) -> None:
         '{"pad": [[1, 1]]}',
         '{"mean": [1, 2, 3]}',
         '{"mean": [1, 2], "channel_axis": 7}',
+        '{"resize": [4]}',
+        '{"crop": [1, 5]}',
+        '{"log_mel": {"rate_hz": 8, "window": 5, "hop": 2, "bands": 2, "low_hz": 0, "high_hz": 4}}',
     ],
 )
 def test_samples_that_do_not_fit_are_refused(text: str) -> None:
@@ -106,3 +117,46 @@ def test_samples_that_do_not_fit_are_refused(text: str) -> None:
 def test_text_samples_are_refused() -> None:
     with pytest.raises(BadInputs, match="numbers"):
         Preprocessing.from_json("{}").apply(np.array(["a", "b"]))
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 9), (17, 2), (7, 7), (1, 1), (40, 40)])
+def test_resize_agrees_with_pillows_bilinear(height: int, width: int) -> None:
+    image = pytest.importorskip("PIL.Image")
+    x = np.random.RandomState(3).rand(2, 7, 11).astype(np.float32)
+    out = Preprocessing(resize=(height, width)).apply(x)
+    for found, sample in zip(out, x, strict=True):
+        wanted = image.fromarray(sample).resize((width, height), image.Resampling.BILINEAR)
+        np.testing.assert_allclose(found, np.asarray(wanted), atol=1e-5)
+
+
+def test_crop_keeps_the_middle_and_null_leaves_an_axis() -> None:
+    x = np.arange(2 * 5 * 4, dtype=np.uint8).reshape(2, 5, 4)
+    out = Preprocessing.from_json('{"crop": [2, null]}').apply(x)
+    np.testing.assert_array_equal(out, x[:, 1:3])
+
+
+def test_log_mel_hears_a_tone_in_its_band() -> None:
+    mel = LogMel(rate_hz=8000, window=256, hop=128, bands=20, low_hz=0, high_hz=4000)
+    time_s = np.arange(1024) / 8000
+    tones = np.stack([np.sin(2 * np.pi * hz * time_s) for hz in (300, 2500)]).astype(np.float32)
+    out = Preprocessing(shape=(1, 1024), log_mel=mel).apply(tones)
+    assert out.shape == (2, 1, 7, 20) and out.dtype == np.float32
+    low, high = out[:, 0].mean(axis=1).argmax(axis=1)
+    assert (low, high) == (3, 16)
+    silence = mel.apply(np.zeros((1, 256), np.float32))
+    np.testing.assert_array_equal(silence, np.full((1, 1, 20), np.log(1e-6), np.float32))
+
+
+def test_log_mel_is_the_sum_of_its_definition() -> None:
+    """Against a transform written out, one window, band by band."""
+    mel = LogMel(rate_hz=16, window=16, hop=16, bands=3, low_hz=1, high_hz=8, floor=1e-9)
+    x = np.random.RandomState(1).randn(1, 16).astype(np.float32)
+    frames = np.arange(16)
+    windowed = x[0] * (0.5 - 0.5 * np.cos(2 * np.pi * frames / 16))
+    power = [abs(sum(windowed * np.exp(-2j * np.pi * k * frames / 16))) ** 2 for k in range(9)]
+    edges = 700 * (
+        10 ** (np.linspace(*(2595 * np.log10(1 + f / 700) for f in (1, 8)), 5) / 2595) - 1
+    )
+    for band in range(3):
+        share = np.interp(np.arange(9), edges[band : band + 3], [0, 1, 0], left=0, right=0)
+        assert mel.apply(x)[0, 0, band] == pytest.approx(np.log(share @ power), abs=1e-5)

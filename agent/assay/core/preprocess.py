@@ -5,14 +5,18 @@ object that travels with the dataset. All keys are optional and are applied in t
 
 ``shape``      list of ints: every sample is reshaped to it, e.g. ``[1, 28, 28]`` adds a channel
 ``transpose``  list of ints: order of the sample's axes, e.g. ``[2, 0, 1]`` for HWC to CHW
+``resize``     list of a size or null per sample axis: brought to it, e.g. ``[null, 64, 64]``
+``crop``       list of a size or null per sample axis: the middle is kept
 ``pad``        list of ``[before, after]`` per sample axis, filled with raw zeros
 ``scale``      number: multiplies, e.g. ``0.00392156862745098`` for bytes to 0..1
+``log_mel``    object of ``rate_hz``, ``window``, ``hop``, ``bands``, ``low_hz``, ``high_hz`` and
+               perhaps ``floor``: sounds (..., frames) become log mel energies (..., steps, bands)
 ``mean``       number, or a list along ``channel_axis``: subtracted
 ``std``        number, or a list along ``channel_axis``: divides
 ``channel_axis``  int, default 0: the sample's axis the lists run along
 
-The result is always ``float32`` and every step is one IEEE operation per element, so that two
-machines compute identical bytes.
+The result is always ``float32``. Every step but ``log_mel`` is a fixed order of IEEE operations per
+element, so that two machines compute identical bytes; :mod:`assay.core.log_mel` rounds once.
 """
 
 from __future__ import annotations
@@ -20,17 +24,22 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from assay.core import resample
 from assay.core.errors import BadInputs, SpecError
+from assay.core.log_mel import LogMel
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 SOURCE = "preprocessing"
-_KEYS = ("shape", "transpose", "pad", "scale", "mean", "std", "channel_axis")
+_KEYS = (
+    *("shape", "transpose", "resize", "crop", "pad"),
+    *("scale", "log_mel", "mean", "std", "channel_axis"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +48,11 @@ class Preprocessing:
 
     shape: tuple[int, ...] | None = None
     transpose: tuple[int, ...] | None = None
+    resize: tuple[int | None, ...] | None = None
+    crop: tuple[int | None, ...] | None = None
     pad: tuple[tuple[int, int], ...] | None = None
     scale: float | None = None
+    log_mel: LogMel | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     channel_axis: int = 0
@@ -79,6 +91,8 @@ class Preprocessing:
                 continue
             single = key in ("mean", "std") and len(value) == 1
             given[key] = value[0] if single else value
+            if key == "log_mel":
+                given[key] = asdict(value)
         return json.dumps(given)
 
     def apply(self, x: NDArray[Any]) -> NDArray[np.float32]:
@@ -96,6 +110,8 @@ class Preprocessing:
         out: NDArray[np.float32] = np.array(arranged, dtype=np.float32, order="C")
         if self.scale is not None:
             out *= np.float32(self.scale)
+        if self.log_mel is not None:
+            out = self.log_mel.apply(out)
         if self.mean is not None:
             out -= self._along_channels(self.mean, "mean", out)
         if self.std is not None:
@@ -115,6 +131,10 @@ class Preprocessing:
             if len(self.transpose) != x.ndim - 1:
                 raise BadInputs(f"transpose {self.transpose} does not fit samples {x.shape[1:]}")
             x = x.transpose(0, *(axis + 1 for axis in self.transpose))
+        if self.resize is not None:
+            x = resample.resized(x, self.resize)
+        if self.crop is not None:
+            x = resample.cropped(x, self.crop)
         if self.pad is not None:
             if len(self.pad) != x.ndim - 1:
                 raise BadInputs(f"pad {self.pad} does not fit samples {x.shape[1:]}")
@@ -174,6 +194,23 @@ def _pad(value: Any) -> tuple[tuple[int, int], ...]:
     return tuple((_int(before, 0), _int(after, 0)) for before, after in pairs)
 
 
+def _sizes(value: Any) -> tuple[int | None, ...]:
+    return tuple(None if size is None else _int(size, 1) for size in _list(value))
+
+
+def _log_mel(value: Any) -> LogMel:
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r} is not an object")
+    counts, numbers = ("window", "hop", "bands"), ("rate_hz", "low_hz", "high_hz", "floor")
+    strangers = [key for key in value if key not in (*counts, *numbers)]
+    missing = [key for key in (*counts, *numbers[:3]) if key not in value]
+    if strangers or missing:
+        raise ValueError(f"{(strangers or missing)[0]}: {'unknown' if strangers else 'missing'}")
+    given: dict[str, Any] = {key: _int(value[key], 1) for key in counts}
+    given |= {key: _number(value[key]) for key in numbers if key in value}
+    return LogMel(**given)
+
+
 def _numbers(value: Any) -> tuple[float, ...]:
     if isinstance(value, list):
         return tuple(_number(item) for item in _list(value))
@@ -194,8 +231,11 @@ def _axis(value: Any) -> int:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "shape": _shape,
     "transpose": _axes,
+    "resize": _sizes,
+    "crop": _sizes,
     "pad": _pad,
     "scale": _number,
+    "log_mel": _log_mel,
     "mean": _numbers,
     "std": _divisors,
     "channel_axis": _axis,
