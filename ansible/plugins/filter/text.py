@@ -1,9 +1,10 @@
-"""Filters of the collection: values as TOML, rows as a table, a host as a row."""
+"""Filters of the collection: values as TOML, rows as a table, paths as entries of ``files``."""
 
 from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -17,8 +18,7 @@ def toml(value):
         return "[" + ", ".join(toml(each) for each in value) + "]"
     if isinstance(value, (bool, int, float)):
         return json.dumps(value)
-    # JSON's strings are a subset of TOML's basic strings, but for the one escape it leaves out.
-    return json.dumps(str(value)).replace("\x7f", "\\u007f")
+    return _text(str(value))
 
 
 def table(rows, columns):
@@ -34,6 +34,12 @@ def table(rows, columns):
 def absent(paths):
     """The entries by which ``assay.fleet.files`` removes these paths."""
     return [{"path": path, "state": "absent"} for path in paths]
+
+
+def copied_to(paths, directory):
+    """The entries by which ``assay.fleet.files`` copies files of the control node there."""
+    sources = [Path(path) for path in paths]
+    return [{"path": f"{directory}/{one.name}", "content": one.read_text()} for one in sources]
 
 
 def status_row(host, doctor=""):
@@ -73,7 +79,12 @@ def _findings(doctor):
 
 
 def _key(key):
-    return key if _BARE_KEY.fullmatch(key) else json.dumps(key)
+    return key if _BARE_KEY.fullmatch(key) else _text(key)
+
+
+def _text(value):
+    # As JSON, but for one character that TOML wants escaped; no pairs of surrogates.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _cell(value):
@@ -85,4 +96,10 @@ class FilterModule:
 
     def filters(self):
         """Name to function."""
-        return {"toml": toml, "table": table, "status_row": status_row, "absent": absent}
+        return {
+            "toml": toml,
+            "table": table,
+            "status_row": status_row,
+            "absent": absent,
+            "copied_to": copied_to,
+        }

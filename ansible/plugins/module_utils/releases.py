@@ -60,13 +60,13 @@ class Releases:
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            flags = ["--system-site-packages"] if system_site_packages else []
-            _run([python, "-m", "venv", *flags, str(target)])
             with tempfile.TemporaryDirectory(dir=self.root) as wheels:
                 source = list(pip_arguments)
                 if bundle is not None:
                     _unpack(bundle, Path(wheels))
                     source = ["--no-index", "--find-links", wheels]
+                flags = ["--system-site-packages"] if system_site_packages else []
+                _run([python, "-m", "venv", *flags, str(target)])
                 _run([*_pip(target), *source, *requirements])
             _run([str(target / "bin/python"), *probe])
             stamp = {"requirements": requirements, "python": python}
