@@ -11,13 +11,14 @@ comma   := ,
 EXTRAS  := agent,onnxruntime,litert,controller,variants$(if $(filter yes,$(LITERT)),$(comma)variants-litert)
 GENERATOR := build/generator
 
-.PHONY: demo watch-demo dashboards test test-unit lint protos protos-check docs docs-check test-system soak clean help
+.PHONY: demo watch-demo dashboards test test-unit lint protos protos-check docs docs-check test-system soak wheelhouse clean help
 
 help:
 	@echo "make demo         the whole path on real data: build, measure, report"
 	@echo "make watch-demo   the demo's sweep, watched: live page, Prometheus, alerts"
 	@echo "make test         everything that needs no root"
 	@echo "make test-system  what needs root and Debian packages"
+	@echo "make wheelhouse   what hosts without internet need; TARGETS='agent:3.11:aarch64 ...'"
 	@echo "make protos       generate assay.v1 anew      make docs   write the generated reference pages"
 
 $(VENV)/bin/python:
@@ -36,6 +37,11 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(INSTALL) -e '.[$(EXTRAS),ncnn,variants-ncnn,test]'
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.test-system: $(VENV)/.test
+	@echo "installing Ansible, which deploys to the hosts of the system tests"
+	@$(INSTALL) -e '.[test-ansible]'
+	@touch $@
+
 demo: $(VENV)/.demo
 	@$(BIN)/assay demo $(ARGS)
 
@@ -47,7 +53,7 @@ dashboards: $(VENV)/.test
 	@$(BIN)/python -m dashboards.build
 
 test: $(VENV)/.test lint protos-check docs-check
-	$(BIN)/pytest -n 2 --dist loadfile --reruns 2 -m 'not system and not soak'
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not system and not soak'
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -80,13 +86,17 @@ docs-check: $(VENV)/.test
 	@$(BIN)/python docs/generate.py --check
 
 # Needs root and apt; elsewhere each test is skipped with its reason.
-test-system: $(VENV)/.test
+test-system: $(VENV)/.test-system
 	@tests/system/install-packages
-	$(BIN)/pytest --reruns 2 -m 'system and not soak'
+	$(BIN)/pytest -m 'system and not soak'
 
-# Long ones, and those that need a quiet machine; the whole demo among them.
+# Long ones, and those that need a quiet machine.
 soak: $(VENV)/.test
 	$(BIN)/pytest -m soak
+
+# Assay and all it depends on, one archive per kind of host, for ansible/ and offline hosts.
+wheelhouse: | $(VENV)/bin/python
+	@$(BIN)/python packaging/wheelhouse.py $(ARGS) $(TARGETS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
