@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+USER = "lab"
 _INCLUDE = (
     "systemd,systemd-sysv,dbus,udev,openssh-server,sudo,python3,python3-venv,python3-apt,iproute2,"
     "ca-certificates"
@@ -40,7 +41,7 @@ class Recipe:
     @property
     def key(self) -> str:
         """Sixteen hex digits; another recipe has another key."""
-        text = "\n".join((self.suite, *self.sources, _INCLUDE, *_LAID_BY, *_MASKED))
+        text = "\n".join((self.suite, *self.sources, _INCLUDE, *_LAID_BY, *_MASKED, USER))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -94,7 +95,9 @@ def _build(root: Path, recipe: Recipe) -> None:
             f'--customize-hook=chroot "$1" sh -c "{fetch} && {mask}"',
             # Every host makes its own at its first start.
             '--customize-hook=rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/hostname',
-            '--customize-hook=mkdir -p -m 700 "$1"/root/.ssh',
+            # Whom Ansible logs in as: an ordinary user who may use sudo.
+            f'--customize-hook=chroot "$1" useradd --create-home --shell /bin/sh {USER}',
+            f'--customize-hook=echo "{USER} ALL=(ALL) NOPASSWD: ALL" >"$1"/etc/sudoers.d/{USER}',
             recipe.suite,
             str(root),
             *recipe.sources,

@@ -40,6 +40,12 @@ class Lab:
         )
         self.lan = Lan()
 
+    @property
+    def python(self) -> str:
+        """The version of the hosts' own Python, such as 3.11."""
+        (link,) = (self._image / "usr/bin").glob("python3.[0-9]*[0-9]")
+        return link.name.removeprefix("python")
+
     def boot(self, *names: str) -> list[Machine]:
         """New hosts, up when it returns."""
         machines = []

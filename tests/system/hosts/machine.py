@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -9,10 +10,12 @@ from pathlib import Path
 
 from tests.system.hosts import processes
 from tests.system.hosts.cgroups import Cgroup
+from tests.system.hosts.image import USER
 from tests.system.hosts.network import PREFIX, Lan
 
 _SCRIPT = Path(__file__).with_name("boot.sh")
 _BOOT_S = 30.0
+_FIRST_UID = 1000
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 
 
@@ -53,12 +56,10 @@ class Machine:
         for layer in ("upper", "work", "root"):
             shutil.rmtree(self._directory / layer, ignore_errors=True)
             (self._directory / layer).mkdir(parents=True)
-        ssh, etc = self.upper / "root/.ssh", self.upper / "etc/ssh"
-        ssh.mkdir(parents=True)
+        self._let_in(self.upper / "root", 0)
+        self._let_in(self.upper / f"home/{USER}", _FIRST_UID)
+        etc = self.upper / "etc/ssh"
         etc.mkdir(parents=True)
-        for private in (ssh, ssh.parent):
-            private.chmod(0o700)
-        shutil.copy(self._key.with_suffix(".pub"), ssh / "authorized_keys")
         (self.upper / "etc/hostname").write_text(f"{self.name}\n")
         host_key = str(etc / "ssh_host_ed25519_key")
         subprocess.run(
@@ -119,6 +120,12 @@ class Machine:
             )
         return done.stdout
 
+    def put(self, source: Path, target: str) -> None:
+        """Copies a file there."""
+        login = self.ssh(f"cat >{shlex.quote(target)}")
+        with source.open("rb") as file:
+            subprocess.run(login, stdin=file, check=True)
+
     def unit(self, name: str, *properties: str) -> dict[str, str]:
         """Properties of a unit, as ``systemctl show`` has them."""
         wanted = [f"--property={each}" for each in properties]
@@ -137,6 +144,14 @@ class Machine:
         """Cuts the power and removes the control group."""
         self.cut_power()
         self._cgroup.close()
+
+    def _let_in(self, home: Path, uid: int) -> None:
+        ssh = home / ".ssh"
+        ssh.mkdir(parents=True)
+        shutil.copy(self._key.with_suffix(".pub"), ssh / "authorized_keys")
+        for path in (home, ssh, ssh / "authorized_keys"):
+            path.chmod(0o600 if path.is_file() else 0o700)
+            os.chown(path, uid, uid)
 
     def _up(self) -> bool:
         try:
