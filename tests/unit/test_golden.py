@@ -9,6 +9,7 @@ import pytest
 
 from assay.controller import canary
 from assay.controller.inspection import golden
+from assay.controller.inspection.reference import open_reference, reference_version
 from assay.core.errors import BadInputs, RuntimeRejected, UsageError
 from assay.core.model import MEDIA_ONNX, MEDIA_TFLITE
 from tests.conftest import SHARED_DATA, need
@@ -38,7 +39,7 @@ def test_samples_run_one_by_one_and_come_back_together(media: str) -> None:
     together = run(x)
     assert [o.shape for o in together] == [(3, 10)] and together[0].dtype == np.float32
     np.testing.assert_array_equal(run(x[1:2])[0], together[0][1:2])
-    assert golden.reference_version(media).partition(" ")[2]
+    assert reference_version(media).partition(" ")[2]
 
 
 @pytest.mark.parametrize("media", [MEDIA_ONNX, MEDIA_TFLITE])
@@ -96,7 +97,6 @@ def onnx_of(path: Path, **inputs: tuple[int, list[int | str]]) -> Path:
     ("inputs", "says"),
     [
         ({"a": (1, [1, 4]), "b": (1, [1, 4])}, r"2 inputs \(a, b\)"),
-        ({"a": (7, [1, 4])}, "float32 is needed"),
         ({"a": (1, [8, 4])}, "batch of 1"),
     ],
 )
@@ -107,6 +107,75 @@ def test_models_that_cannot_be_fed_are_refused(
     path = onnx_of(tmp_path / "m.onnx", **inputs)
     with pytest.raises(BadInputs, match=says):
         golden.reference_runner(path, MEDIA_ONNX)(np.zeros((2, 4), np.float32))
+
+
+def test_whole_numbers_of_a_dataset_reach_an_integer_input(tmp_path: Path) -> None:
+    need(module="onnxruntime")
+    run = golden.reference_runner(onnx_of(tmp_path / "m.onnx", a=(7, [1, 4])), MEDIA_ONNX)
+    assert run(np.full((2, 4), 3.0, np.float32))[0].tolist() == [[3] * 4] * 2
+    with pytest.raises(BadInputs, match="whole numbers"):
+        run(np.full((2, 4), 0.5, np.float32))
+
+
+def test_several_inputs_and_outputs_of_several_types_are_golden(tmp_path: Path) -> None:
+    need(module="onnx")
+    need(module="onnxruntime")
+    import onnx
+    from onnx import TensorProto, helper
+
+    info = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Log", ["x"], ["log"]),
+        helper.make_node("Add", ["ids", "ids"], ["twice"]),
+        helper.make_node("Cast", ["x"], ["small"], to=TensorProto.UINT8),
+        helper.make_node("Identity", ["word"], ["said"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [info("x", 1, ["N", 3]), info("ids", 7, ["N", 2]), info("word", 8, ["N", 1])],
+        [
+            info("log", 1, None),
+            info("twice", 7, None),
+            info("small", 2, None),
+            info("said", 8, None),
+        ],
+    )
+    path = tmp_path / "m.onnx"
+    opsets = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    samples = {
+        "x": np.float32([[1, 2, 0], [4, 5, -6]]),
+        "ids": np.int64([[2**60, 1], [3, 4]]),
+        "word": np.array([["a"], ["b"]]),
+    }
+    found = golden.golden_arrays(open_reference(path, MEDIA_ONNX), samples, "fp32")
+    assert np.isneginf(found["output_0"][0, 0, 2]) and np.isnan(found["output_0"][1, 0, 2])
+    assert found["output_1"].dtype == np.int64 and found["output_1"][0, 0, 0] == 2**61
+    assert found["output_3"].tolist() == [[["a"]], [["b"]]]
+    rtol, atol = zip(*found["tolerances"].tolist(), strict=True)
+    assert rtol == (1e-3, 0, 0, 0) and atol[1:] == (0, 1, 0) and 0 < atol[0] < 1e-3
+
+
+def test_outputs_whose_shape_depends_on_the_data_have_one_golden_sample(tmp_path: Path) -> None:
+    need(module="onnx")
+    need(module="onnxruntime")
+    import onnx
+    from onnx import helper
+
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("NonZero", ["x"], ["y"])],
+        "g",
+        [info("x", 1, [1, 4])],
+        [info("y", 7, None)],
+    )
+    path = tmp_path / "m.onnx"
+    opsets = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    samples = {"x": np.float32([[1, 0, 0, 1], [1, 1, 1, 1]])}
+    found = golden.golden_arrays(open_reference(path, MEDIA_ONNX), samples, "fp32")
+    assert found["x"].shape == (1, 4) and found["output_0"].shape == (1, 2, 2)
 
 
 def test_unsupported_operator_is_named(tmp_path: Path) -> None:

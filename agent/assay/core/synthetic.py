@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from assay.core.dims import Sizes
+from assay.core.dims import Sizes, open_dims
 from assay.core.errors import UsageError
 from assay.core.tensors import STRING, TensorSpec, convert
 
@@ -97,6 +97,7 @@ def describe(
     told = {
         "seed": seed,
         "dims": dict(sizes.dims),
+        "open": list(open_dims(inputs)),
         "proposed": sorted(sizes.proposed),
         "inputs": {
             spec.name: {

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from assay.core.model import ArtifactRef, DeviceFacts, GoldenSpec, Result, Round, RunSpec
+from assay.core.model import ArtifactRef, DeviceFacts, GoldenSpec, InputSpec, Result, Round, RunSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +108,13 @@ class StaticCost:
 
 @dataclass(frozen=True, slots=True)
 class VariantFile:
-    """A variant in one file format, with the outputs the same file gave on the controller."""
+    """A variant in one file format, with the outputs the same file gave on the controller, and
+    the inputs it brings where no dataset feeds it."""
 
     artifact: ArtifactRef
     cost: StaticCost
     golden: GoldenSpec | None = None
+    inputs: InputSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assay.agent.devices.classes import start_limit_c as limit_of_class
@@ -18,9 +18,17 @@ from assay.agent.measuring.guard import judge, verdict_of
 from assay.agent.measuring.keys import environment_of, factors_of
 from assay.agent.measuring.observe import Observed, RunPaths, Setting, observe
 from assay.agent.power.energy import Window, estimate_energy
-from assay.core import digest
-from assay.core.errors import AssayError, Cancelled, CorruptArtifact
+from assay.core import bundle, digest
+from assay.core.errors import (
+    AssayError,
+    BadMessage,
+    Cancelled,
+    CorruptArtifact,
+    RuntimeRejected,
+    WorkerOom,
+)
 from assay.core.model import (
+    MEDIA_ONNX,
     Absent,
     ColdStart,
     Conditions,
@@ -103,7 +111,7 @@ def measure(
     failure: Failure | None = None
     try:
         _check_model(run, paths.model)
-        observed = observe(setting, limit, sampler_hz)
+        observed = observe(_unpacked(setting), limit, sampler_hz)
         failure = observed.report.failure
         trace = _keep_trace(observed, run_dir, work_dir) if failure is None else None
     except Cancelled:
@@ -202,8 +210,9 @@ def _failed(
 
 
 def _class_of(error: AssayError) -> FailureClass:
-    """A worker that ran out of memory would again; whatever else ended it may not."""
-    return FailureClass.MODEL if error.code == "worker_oom" else FailureClass.INFRA
+    """What ran out of memory or was refused would be again; whatever else ended it may not."""
+    by_model = error.code in (WorkerOom.code, RuntimeRejected.code)
+    return FailureClass.MODEL if by_model else FailureClass.INFRA
 
 
 def _energy(setting: Setting, observed: Observed) -> tuple[Energy | Absent, tuple[Reason, ...]]:
@@ -250,6 +259,19 @@ def _check_model(run: RunSpec, model: Path) -> None:
     if found != run.artifact.digest:
         wanted = digest.short(run.artifact.digest)
         raise CorruptArtifact(f"the model file is {digest.short(found)}, asked for was {wanted}")
+
+
+def _unpacked(setting: Setting) -> Setting:
+    """A model of several files lies in the run's folder, for as long as the run takes."""
+    if setting.run.artifact.media_type != MEDIA_ONNX or not bundle.is_bundle(setting.paths.model):
+        return setting
+    folder = setting.run_dir / "model"
+    folder.mkdir()
+    try:
+        model = bundle.unpack(setting.paths.model, folder)
+    except BadMessage as error:
+        raise RuntimeRejected(f"the model is no sound bundle: {error}") from error
+    return replace(setting, paths=replace(setting.paths, model=model))
 
 
 def _bounds(idle: tuple[Window, ...]) -> tuple[int, int] | None:

@@ -21,6 +21,7 @@ from assay.agent.phones.benchmarks import PARSERS, Printed
 from assay.agent.phones.facts import cluster_mask
 from assay.agent.phones.invoke import OUTPUT, PID, STATUS, UNPINNED, command_line, detached
 from assay.agent.phones.store import PhoneFiles
+from assay.core import bundle
 from assay.core.errors import (
     AssayError,
     BadMessage,
@@ -214,6 +215,8 @@ def _observe(
 def _model(run: RunSpec, model: Path, work_dir: Path) -> tuple[Path, tuple[int, ...]]:
     """The file the binary reads: of an ncnn file its param, with the input's shape."""
     if run.runtime.name != "ncnn":
+        if bundle.is_bundle(model):
+            raise RuntimeRejected("a model of several files is not sent to a phone")
         return model, ()
     file = unpack(model.read_bytes())
     param = work_dir / "model.param"

@@ -12,11 +12,13 @@ from assay.controller.home import Home
 from assay.controller.store import open_store
 from assay.core import digest
 from assay.core.cas import ContentStore
+from assay.core.errors import UsageError
 from assay.core.jsonable import jsonable
 from assay.core.listing import format_option, print_rows
 
 if TYPE_CHECKING:
-    from assay.controller.records import VariantRecord
+    from assay.controller.records import DatasetRecord, VariantRecord
+    from assay.controller.variants.own_inputs import Declared
 
 _COLUMNS = ("name", "model", "formats", "parameters", "macs", "bytes", "transfer_bytes", "id")
 _FILE_COLUMNS = (
@@ -95,27 +97,58 @@ def build_command(
 @variant.command("add")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="What to call the variant.")
-@click.option("--dataset", "dataset_name", required=True, help="The dataset it is measured with.")
+@click.option("--dataset", "--data", "dataset_name", help="The dataset it is measured with.")
+@click.option(
+    "--inputs",
+    "inputs_file",
+    type=click.Path(path_type=Path),
+    help="inputs.toml: sizes, ranges, real values, state; for models that no dataset feeds.",
+)
 @click.option("--model", help="The model it is a variant of; its own name unless given.")
-def add_command(files: tuple[Path, ...], name: str, dataset_name: str, model: str | None) -> None:
+@click.option(
+    "--time-box",
+    type=click.FloatRange(1, 86_400),
+    default=120,
+    show_default=True,
+    help="Seconds that loading it, or one inference, may take here.",
+)
+def add_command(
+    files: tuple[Path, ...],
+    name: str,
+    dataset_name: str | None,
+    inputs_file: Path | None,
+    model: str | None,
+    time_box: float,
+) -> None:
     """Add a model made elsewhere: an .onnx file, a .tflite file, or one of each.
 
-    Each is loaded and run on samples of the dataset first.
+    Each is loaded and run first: on samples of the dataset, or on the inputs that inputs.toml
+    declares. With neither, its inputs are made up from their shapes and types, and results over
+    them are labelled synthetic_input. External data is taken along.
     """
     from assay.controller.cli.bars import bars
     from assay.controller.variants.add import add_variant
+    from assay.controller.variants.inputs_file import load_inputs
+    from assay.controller.variants.own_inputs import Declared
 
+    if dataset_name and inputs_file:
+        raise UsageError("--dataset and --inputs exclude each other: both say what a model is fed")
     home = Home.default()
     store = open_store(home)
+    if dataset_name:
+        source: DatasetRecord | Declared = store.dataset(dataset_name)
+    else:
+        source = load_inputs(inputs_file) if inputs_file else Declared()
     with bars() as progress:
         record = add_variant(
             files,
             name,
             model or name,
-            store.dataset(dataset_name),
+            source,
             store,
             ContentStore(home.artifacts),
             progress,
+            time_box,
         )
     print_rows([_row(record)], _COLUMNS, "table")
 

@@ -11,29 +11,27 @@ files nobody has checked, since a damaged model can take its runtime down with i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from importlib import metadata
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from assay.controller.inspection import ncnn_reference
-from assay.core.errors import BadInputs, RuntimeAbsent, RuntimeRejected, UsageError
-from assay.core.model import MEDIA_NCNN, MEDIA_ONNX, MEDIA_TFLITE
+from assay.controller.inspection.reference import Reference, open_reference
+from assay.core.errors import BadInputs
+from assay.core.model import MEDIA_NCNN
+from assay.core.tensors import TensorSpec, convert, real_values
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 SAMPLES = 16
+_NO_STATE: Mapping[str, str] = MappingProxyType({})
 
 Runner = Callable[["NDArray[np.float32]"], "list[NDArray[Any]]"]
 """Model inputs (N, ...) float32 → one float32 array (N, ...) per output."""
 
-_REFERENCES = {
-    MEDIA_ONNX: ("onnxruntime",),
-    MEDIA_TFLITE: ("ai-edge-litert", "tflite-runtime"),
-    MEDIA_NCNN: ("ncnn",),
-}
 # (rtol, atol as a share of the largest golden output)
 _TOLERANCES = {
     "fp32": (1e-3, 1e-4),
@@ -62,146 +60,131 @@ def tolerance(arithmetic: str, outputs: Sequence[NDArray[Any]]) -> tuple[float, 
     return rtol, share * (largest or 1.0)
 
 
-def reference_version(media_type: str) -> str:
-    """Name and version of the reference runtime, for people."""
-    for name in _REFERENCES[media_type]:
-        try:
-            return f"{name} {metadata.version(name)}"
-        except metadata.PackageNotFoundError:
-            continue
-    return ""
+def tolerances(
+    arithmetic: str, outputs: Sequence[NDArray[Any]], specs: Sequence[TensorSpec]
+) -> list[tuple[float, float]]:
+    """(rtol, atol) for each output, by its type: floats and quantised outputs as :func:`tolerance`
+    says, bytes that are no quantised values to one step, all other whole numbers, truth values and
+    text exactly."""
+    found = []
+    for output, spec in zip(outputs, specs, strict=True):
+        if output.dtype.kind == "f":
+            finite = output[_finite(output)]
+            found.append(tolerance(_no_finer(arithmetic, spec), [finite]))
+        else:
+            small = output.dtype.kind in "iu" and output.dtype.itemsize == 1
+            found.append((0.0, 1.0) if small else (0.0, 0.0))
+    return found
+
+
+def golden_arrays(
+    reference: Reference,
+    samples: Mapping[str, NDArray[Any]],
+    arithmetic: str,
+    state: Mapping[str, str] = _NO_STATE,
+    on_sample: Callable[[int], None] = lambda _: None,
+) -> dict[str, NDArray[Any]]:
+    """The golden file of a model with inputs of its own: the first samples by input, ``output_0``,
+    ... as the reference gave them (quantised ones as real values), ``tolerances``.
+
+    ``state`` is passed on from sample to sample, and what was passed on stands in the file, so that
+    a device's errors do not add up. NaN and infinities are golden too: a device must give them at
+    the same places. Where outputs change their shape from sample to sample, the first sample alone
+    is golden. :class:`BadInputs` where state does not fit the input it goes to.
+    """
+    import numpy as np
+
+    kept = {name: column[:SAMPLES].copy() for name, column in samples.items()}
+    rows: list[list[NDArray[Any]]] = []
+    for i in range(min(len(column) for column in kept.values())):
+        feed = {spec.name: sample(kept[spec.name], i, spec) for spec in reference.inputs}
+        row = real_values(reference.run(feed), reference.outputs)
+        if rows and [one.shape for one in row] != [one.shape for one in rows[0]]:
+            rows = rows[:1]
+            break
+        rows.append([one.astype(str) if one.dtype.kind == "O" else one for one in row])
+        _pass_on(reference, state, row, kept, feed, i + 1)
+        on_sample(i + 1)
+    outputs = [np.stack(column) for column in zip(*rows, strict=True)]
+    limits = np.asarray(tolerances(arithmetic, outputs, reference.outputs), dtype=np.float64)
+    return {
+        **{name: column[: len(rows)] for name, column in kept.items()},
+        **{f"output_{i}": output for i, output in enumerate(outputs)},
+        "tolerances": limits.reshape(len(outputs), 2),
+    }
+
+
+def _pass_on(
+    reference: Reference,
+    state: Mapping[str, str],
+    row: Sequence[NDArray[Any]],
+    kept: Mapping[str, NDArray[Any]],
+    feed: Mapping[str, NDArray[Any]],
+    into: int,
+) -> None:
+    """Writes what the sample before gave into the next one's state."""
+    names = [spec.name for spec in reference.outputs]
+    for name, output in state.items():
+        value = row[names.index(output)]
+        if value.shape != feed[name].shape:
+            raise BadInputs(
+                f"state.{name}: output {output} has the shape {value.shape}, the input "
+                f"{feed[name].shape}: state that grows or changes its shape cannot be passed on"
+            )
+        if into < len(kept[name]):
+            spec = next(one for one in reference.inputs if one.name == name)
+            kept[name][into] = convert(value, spec).reshape(kept[name].shape[1:])
+
+
+def sample(column: NDArray[Any], row: int, spec: TensorSpec) -> NDArray[Any]:
+    """One value of an input from its samples, which hold a batch of one or whole values."""
+    value = column[row : row + 1] if column.ndim == len(spec.shape) else column[row]
+    return convert(value, spec)
 
 
 def reference_runner(path: Path, media_type: str) -> Runner:
-    """The file loaded into its reference runtime.
+    """The file loaded into its reference runtime, as a function of a dataset's samples.
 
     :class:`RuntimeAbsent` where that is not installed, :class:`RuntimeRejected` where it refuses
     the file. The runner raises :class:`BadInputs` where samples do not fit the model.
     """
-    if media_type == MEDIA_ONNX:
-        return _onnx_runner(path)
-    if media_type == MEDIA_TFLITE:
-        return _tflite_runner(path)
-    if media_type == MEDIA_NCNN:
-        return ncnn_reference.reference_runner(path)
-    raise UsageError(f"{path}: there is no reference runtime for {media_type}")
-
-
-def _onnx_runner(path: Path) -> Runner:
     import numpy as np
 
-    try:
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as refusals
-    except ImportError as error:
-        raise RuntimeAbsent(
-            f"onnxruntime is not usable here ({error}): pip install 'assay-fleet[onnxruntime]'"
-        ) from error
-    refused = (
-        refusals.Fail,
-        refusals.InvalidArgument,
-        refusals.InvalidGraph,
-        refusals.InvalidProtobuf,
-        refusals.NotImplemented,
-        refusals.RuntimeException,
-    )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except refused as error:
-        raise RuntimeRejected(
-            f"onnxruntime refuses {path.name}, which may be cut off or no ONNX file: "
-            f"{_first_line(error)}"
-        ) from error
-    declared = session.get_inputs()
-    _require_one_input(path, [entry.name for entry in declared])
-    if declared[0].type != "tensor(float)":
-        raise BadInputs(f"{path.name}: its input is {declared[0].type}, float32 is needed")
-    shape = [size if isinstance(size, int) else None for size in declared[0].shape]
+    if media_type == MEDIA_NCNN:
+        return ncnn_reference.reference_runner(path)
+    reference = open_reference(path, media_type)
+    _require_one_input(path, [spec.name for spec in reference.inputs])
+    (spec,) = reference.inputs
 
     def run(x: NDArray[np.float32]) -> list[NDArray[Any]]:
-        _require_fit(path, shape, x)
-        try:
-            rows = [session.run(None, {declared[0].name: x[i : i + 1]}) for i in range(len(x))]
-        except refused as error:
-            raise RuntimeRejected(
-                f"onnxruntime cannot run {path.name}: {_first_line(error)}"
-            ) from (error)
+        _require_fit(path, spec.shape, x)
+        rows = [
+            real_values(reference.run({spec.name: convert(x[i : i + 1], spec)}), reference.outputs)
+            for i in range(len(x))
+        ]
         return [np.concatenate(parts).astype(np.float32) for parts in zip(*rows, strict=True)]
 
     return run
 
 
-def _tflite_runner(path: Path) -> Runner:
+def _finite(output: NDArray[Any]) -> NDArray[Any]:
     import numpy as np
 
-    interpreter_class = _interpreter_class()
-    try:
-        interpreter = interpreter_class(model_path=str(path), num_threads=1)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise RuntimeRejected(
-            f"LiteRT refuses {path.name}, which may be cut off or no .tflite file: "
-            f"{_first_line(error)}"
-        ) from error
-    declared = interpreter.get_input_details()
-    _require_one_input(path, [entry["name"] for entry in declared])
-    entry, outputs = declared[0], interpreter.get_output_details()
-    shape = [int(size) for size in entry["shape"]]
-
-    def run(x: NDArray[np.float32]) -> list[NDArray[Any]]:
-        _require_fit(path, shape, x)
-        rows = []
-        for i in range(len(x)):
-            interpreter.set_tensor(entry["index"], _quantised(x[i : i + 1], entry))
-            interpreter.invoke()
-            rows.append([_dequantised(interpreter.get_tensor(o["index"]), o) for o in outputs])
-        return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
-
-    return run
+    finite: NDArray[Any] = np.isfinite(output)
+    return finite
 
 
-def _interpreter_class() -> Any:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        try:
-            from tflite_runtime.interpreter import Interpreter
-        except ImportError as error:
-            raise RuntimeAbsent(
-                f"LiteRT is not usable here ({error}): pip install 'assay-fleet[litert]'"
-            ) from error
-    return Interpreter
-
-
-def _quantised(x: NDArray[np.float32], details: dict[str, Any]) -> NDArray[Any]:
-    """``x`` as the input's type; int8 models take int8 inputs."""
-    import numpy as np
-
-    dtype = np.dtype(details["dtype"])
-    if dtype.kind == "f":
-        return x.astype(dtype)
-    scale, zero_point = details["quantization"]
-    limits = np.iinfo(dtype)
-    steps = np.rint(x / np.float32(scale or 1.0)) + zero_point
-    clipped: NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(dtype)
-    return clipped
-
-
-def _dequantised(y: NDArray[Any], details: dict[str, Any]) -> NDArray[np.float32]:
-    import numpy as np
-
-    if y.dtype.kind == "f":
-        return y.astype(np.float32)
-    scale, zero_point = details["quantization"]
-    return (y.astype(np.float32) - np.float32(zero_point)) * np.float32(scale or 1.0)
+def _no_finer(arithmetic: str, spec: TensorSpec) -> str:
+    """A half is not held to what a float can tell."""
+    return "fp16" if spec.dtype == "float16" and arithmetic == "fp32" else arithmetic
 
 
 def _require_one_input(path: Path, names: Sequence[str]) -> None:
     if len(names) != 1:
-        raise BadInputs(f"{path.name}: it has {len(names)} inputs ({', '.join(names)}), not one")
+        raise BadInputs(
+            f"{path.name}: it has {len(names)} inputs ({', '.join(names)}), a dataset feeds one: "
+            "add it with --inputs instead"
+        )
 
 
 def _require_fit(path: Path, shape: Sequence[int | None], x: NDArray[Any]) -> None:
@@ -219,8 +202,3 @@ def _require_fit(path: Path, shape: Sequence[int | None], x: NDArray[Any]) -> No
             f"{path.name}: its input is {wanted}, but samples of the dataset are {given} after "
             "preprocessing: change the dataset's preprocessing or export the model to fit"
         )
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

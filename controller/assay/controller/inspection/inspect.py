@@ -19,6 +19,7 @@ from assay.core.errors import UsageError
 from assay.core.model import MEDIA_NCNN, MEDIA_ONNX, MEDIA_TFLITE
 
 _ZSTD_LEVEL = 3
+_CHUNK_BYTES = 1 << 20
 _READERS = {
     MEDIA_ONNX: inspect_onnx.read,
     MEDIA_TFLITE: inspect_tflite.read,
@@ -26,8 +27,9 @@ _READERS = {
 }
 
 
-def static_cost(path: Path, media_type: str) -> StaticCost:
-    """Parameters, MACs, bytes and operators of a model file."""
+def static_cost(path: Path, media_type: str, sent: Path | None = None) -> StaticCost:
+    """Parameters, MACs, bytes and operators of a model file; ``sent`` is what travels, where that
+    is another file."""
     data = path.read_bytes()
     if media_type not in _READERS:
         raise UsageError(f"{path}: there are no rules to inspect {media_type}")
@@ -35,8 +37,8 @@ def static_cost(path: Path, media_type: str) -> StaticCost:
     return StaticCost(
         parameters=graph.parameters,
         macs=graph.macs,
-        file_bytes=len(data),
-        transfer_bytes=transfer_bytes(data),
+        file_bytes=(sent or path).stat().st_size,
+        transfer_bytes=transfer_bytes(data) if sent is None else _streamed_bytes(sent),
         operators=dict(sorted(Counter(graph.operators).items())),
     )
 
@@ -57,3 +59,20 @@ def transfer_bytes(data: bytes) -> int:
         from backports import zstd
 
     return len(zstd.compress(data, level=_ZSTD_LEVEL))
+
+
+def _streamed_bytes(path: Path) -> int:
+    """The same for a file that may be larger than memory."""
+    import sys
+
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+
+    compressor = zstd.ZstdCompressor(level=_ZSTD_LEVEL)
+    total = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            total += len(compressor.compress(chunk))
+    return total + len(compressor.flush())

@@ -55,11 +55,6 @@ def read(data: bytes) -> GraphCost:
         model = onnx.load_model_from_string(data)
     except DecodeError as error:
         raise BadInputs(f"not an ONNX file: {error}") from error
-    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
-        raise BadInputs(
-            "keeps its weights in another file; save it as one: "
-            "onnx.save(model, path, save_as_external_data=False)"
-        )
     inferred = _with_shapes(model)
     graph = inferred.graph
     shapes = _shapes(graph)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from assay.controller.planning.spec import RUNTIME_MEDIA, DeviceSelector, SweepSpec
 from assay.controller.records import (
@@ -12,12 +13,15 @@ from assay.controller.records import (
     DatasetRecord,
     DeviceRecord,
     DeviceState,
+    VariantFile,
     VariantRecord,
 )
 from assay.core import digest
 from assay.core.errors import SpecError
 from assay.core.jsonable import jsonable
 from assay.core.model import InputSpec, RunSpec, RuntimeSpec, Scenario
+
+_NO_DATASETS: Mapping[str, DatasetRecord] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +38,26 @@ def make_cells(
     spec: SweepSpec,
     *,
     sweep_id: str,
-    dataset: DatasetRecord,
+    dataset: DatasetRecord | None,
     variants: Sequence[VariantRecord],
     devices: Sequence[DeviceRecord],
     canary: VariantRecord,
+    datasets: Mapping[str, DatasetRecord] = _NO_DATASETS,
 ) -> tuple[list[CellRecord], list[Skipped]]:
     """The cells of a sweep, each group's canaries last, and what cannot be measured.
 
-    ``variants`` and ``devices`` are everything the store holds; the file selects among them.
+    ``variants`` and ``devices`` are everything the store holds; the file selects among them. Where
+    it names no dataset, a variant takes its own from ``datasets``.
     :class:`SpecError` where a selection is empty or nothing would be left.
     """
-    chosen_variants = _choose_variants(spec, variants)
+    chosen_variants = choose_variants(spec, variants)
+    feeding = _Feeding(dataset, datasets)
     cells: list[CellRecord] = []
     skipped: list[Skipped] = []
     for device in _choose_devices(spec, devices):
         for scenario in (s for choice in spec.scenarios for s in choice.scenarios()):
             found, left_out = _group_cells(
-                spec, sweep_id, device, scenario, chosen_variants, dataset, canary
+                spec, sweep_id, device, scenario, chosen_variants, feeding, canary
             )
             cells += found
             skipped += left_out
@@ -60,17 +67,40 @@ def make_cells(
     return cells, skipped
 
 
+@dataclass(frozen=True, slots=True)
+class _Feeding:
+    """What feeds a variant: its own inputs, the sweep's dataset, or else its own one."""
+
+    dataset: DatasetRecord | None
+    datasets: Mapping[str, DatasetRecord]
+
+    def inputs(self, variant: VariantRecord, file: VariantFile) -> InputSpec | None:
+        """None where nothing does."""
+        if file.inputs is not None:
+            return file.inputs
+        found = self.dataset or self.datasets.get(variant.dataset)
+        if found is None:
+            return None
+        return InputSpec(found.name, found.splits["test"], found.preprocessing_json)
+
+
 def cell_key(run: RunSpec, device_id: str) -> str:
     """The digest that names what is measured: everything of a run but when and in which order."""
-    parts: Mapping[str, object] = {
+    parts: dict[str, object] = {
         key: value
         for key, value in jsonable(run).items()
         if key not in {"attempt_id", "cell_key", "variant_name", "evaluate", "seed"}
     }
+    inputs = jsonable(run.inputs)
+    # A cell of a dataset keeps the key it had before inputs could be anything else.
+    absent = {key for key in ("state", "made_json") if not inputs[key]}
+    parts["inputs"] = {key: value for key, value in inputs.items() if key not in absent}
     return digest.of_json({**parts, "device": device_id})
 
 
-def _choose_variants(spec: SweepSpec, variants: Sequence[VariantRecord]) -> list[VariantRecord]:
+def choose_variants(spec: SweepSpec, variants: Sequence[VariantRecord]) -> list[VariantRecord]:
+    """The variants that the file names, the baseline first; :class:`SpecError` where it names what
+    there is not."""
     problems = [
         f"variants[{i}]: no variant is called {pattern!r}; `assay variant list` shows what there is"
         for i, pattern in enumerate(spec.variants)
@@ -120,7 +150,7 @@ def _group_cells(
     device: DeviceRecord,
     scenario: Scenario,
     variants: Sequence[VariantRecord],
-    dataset: DatasetRecord,
+    feeding: _Feeding,
     canary: VariantRecord,
 ) -> tuple[list[CellRecord], list[Skipped]]:
     """The cells of one group, canaries last, and what cannot be measured there."""
@@ -134,11 +164,11 @@ def _group_cells(
         for variant in variants:
             if _is_excluded(spec, variant, runtime, device, scenario):
                 continue
-            reason = absent or _why_unrunnable(variant, runtime)
+            reason = absent or _why_unrunnable(variant, runtime, feeding)
             if reason:
                 skipped.append(Skipped(device.name, variant.name, runtime.name, reason))
                 continue
-            run = _template(spec, variant, runtime, scenario, dataset, device)
+            run = _template(spec, variant, runtime, scenario, feeding, device)
             is_baseline = variant.name == spec.baseline
             cells.append(
                 CellRecord(run.cell_key, sweep_id, device.device_id, group, run, is_baseline)
@@ -179,10 +209,12 @@ def _why_absent(device: DeviceRecord, runtime: RuntimeSpec) -> str:
     return ""
 
 
-def _why_unrunnable(variant: VariantRecord, runtime: RuntimeSpec) -> str:
+def _why_unrunnable(variant: VariantRecord, runtime: RuntimeSpec, feeding: _Feeding) -> str:
     media = RUNTIME_MEDIA[runtime.name]
     if media not in variant.files:
         return f"the variant has no {media.removeprefix('model/')} file"
+    if feeding.inputs(variant, variant.files[media]) is None:
+        return "nothing feeds it: name a dataset, or add it with --dataset or --inputs"
     return ""
 
 
@@ -208,10 +240,12 @@ def _template(
     variant: VariantRecord,
     runtime: RuntimeSpec,
     scenario: Scenario,
-    dataset: DatasetRecord,
+    feeding: _Feeding,
     device: DeviceRecord,
 ) -> RunSpec:
     file = variant.files[RUNTIME_MEDIA[runtime.name]]
+    inputs = feeding.inputs(variant, file)
+    assert inputs is not None, "cells that nothing feeds are left out"
     run = RunSpec(
         attempt_id="",
         cell_key="",
@@ -221,7 +255,7 @@ def _template(
         runtime=runtime,
         scenario=scenario,
         profile=spec.measuring,
-        inputs=InputSpec(dataset.name, dataset.splits["test"], dataset.preprocessing_json),
+        inputs=inputs,
         golden=file.golden,
     )
     return replace(run, cell_key=cell_key(run, device.device_id))

@@ -31,6 +31,7 @@ from assay.core import digest
 from assay.core.model import (
     FailureClass,
     Profile,
+    Result,
     RunSpec,
     VerdictKind,
 )
@@ -38,6 +39,7 @@ from assay.core.model import (
 _PROCESS_NS = 2_500_000_000  # start, load, floors and end of one run, as seen on x86
 _EVALUATE_NS = 5_000_000_000  # accuracy over a test set of thousands of samples
 _STEADY_BLOCKS = 5
+_LABELS = frozenset({"synthetic_input", "outputs_nonfinite"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +58,16 @@ def make_plan(
     *,
     sweep_id: str,
     now_ns: int,
-    dataset: DatasetRecord,
+    dataset: DatasetRecord | None,
     variants: Sequence[VariantRecord],
     devices: Sequence[DeviceRecord],
     canary: VariantRecord,
+    datasets: Sequence[DatasetRecord] = (),
 ) -> Plan:
     """Multiplies the file out over what is there; :class:`SpecError` where nothing would be left.
 
-    ``variants`` and ``devices`` are everything the store holds; the file selects among them.
+    ``variants``, ``devices`` and ``datasets`` are everything the store holds; the file selects
+    among them, and may leave each variant to its own dataset.
     """
     cells, skipped = make_cells(
         spec,
@@ -72,11 +76,12 @@ def make_plan(
         variants=variants,
         devices=devices,
         canary=canary,
+        datasets={one.name: one for one in datasets},
     )
     sweep = SweepRecord(
         sweep_id=sweep_id,
         name=spec.name,
-        spec_json=json.dumps(spec.model_dump(mode="json"), sort_keys=True),
+        spec_json=json.dumps(_normalised(spec), sort_keys=True),
         seed=spec.seed,
         rounds=spec.rounds,
         state=SweepState.RUNNING,
@@ -99,11 +104,9 @@ def more_rounds(
     """The rounds a sweep still needs so that every cell has its VALID results.
 
     Empty when nothing is lacking. Cells that failed because of the model itself are not tried
-    again: they would fail again.
+    again: they would fail again. Nor are those whose results are only labelled (:func:`holds`).
     """
-    valid = Counter(
-        r.result.run.cell_key for r in results if r.result.verdict.kind is VerdictKind.VALID
-    )
+    valid = Counter(r.result.run.cell_key for r in results if holds(r.result))
     evaluated = {r.result.run.cell_key for r in results if r.result.quality is not None}
     hopeless = {r.result.run.cell_key for r in results if _is_models_fault(r)}
     queued = Counter(
@@ -127,6 +130,14 @@ def more_rounds(
             unrated = short - evaluated if wants_accuracy and offset == 0 else set()
             added.append(_round(sweep, group, first + offset, again, evaluate_only=unrated))
     return added
+
+
+def holds(result: Result) -> bool:
+    """Whether a result is as good as its cell's can be: VALID, or SUSPECT for nothing but what the
+    inputs are, which another run would not change."""
+    kind, reasons = result.verdict.kind, result.verdict.reasons
+    labelled = bool(reasons) and all(one.code in _LABELS for one in reasons)
+    return kind is VerdictKind.VALID or (kind is VerdictKind.SUSPECT and labelled)
 
 
 def retries_left(
@@ -203,6 +214,13 @@ def _round(
         fence=0,
         runs=runs,
     )
+
+
+def _normalised(spec: SweepSpec) -> dict[str, object]:
+    """The file as it is compared with another: what was not there before ``dims`` was is not now
+    either."""
+    told: dict[str, object] = spec.model_dump(mode="json")
+    return told if spec.dims else {key: value for key, value in told.items() if key != "dims"}
 
 
 def _is_models_fault(record: ResultRecord) -> bool:

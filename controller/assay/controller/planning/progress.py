@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from assay.controller.planning.plan import estimate_ns
+from assay.controller.planning.plan import estimate_ns, holds
 from assay.controller.records import (
     CellRecord,
     ResultRecord,
@@ -15,7 +15,6 @@ from assay.controller.records import (
     SweepRecord,
     SweepState,
 )
-from assay.core.model import VerdictKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +56,8 @@ def measure_progress(
 def lacking(
     sweep: SweepRecord, cells: Sequence[CellRecord], results: Sequence[ResultRecord]
 ) -> list[CellRecord]:
-    """The measured cells with fewer VALID results than the sweep has rounds."""
-    valid = Counter(
-        r.result.run.cell_key for r in results if r.result.verdict.kind is VerdictKind.VALID
-    )
+    """The measured cells with fewer results that hold than the sweep has rounds."""
+    valid = Counter(r.result.run.cell_key for r in results if holds(r.result))
     return [c for c in cells if not c.run.canary and valid[c.cell_key] < sweep.rounds]
 
 

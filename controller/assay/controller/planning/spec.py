@@ -5,17 +5,18 @@ Reference: docs/reference/sweep-file.md, written from these models by ``make doc
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from assay.core.errors import SpecError
+from assay.controller import toml_file
 from assay.core.model import PROFILES, Mode, Profile, Scenario, ScenarioKind
 
 KNOWN_RUNTIMES = ("onnxruntime", "litert")
 RUNTIME_MEDIA = {"onnxruntime": "model/onnx", "litert": "model/tflite", "ncnn": "model/ncnn"}
+
+_REFERENCE = "docs/reference/sweep-file.md"
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
@@ -105,7 +106,11 @@ class SweepSpec(_Strict):
     """A sweep file."""
 
     name: Name = Field(description="Name of the sweep; running the same file again resumes it.")
-    dataset: str = Field(description="Dataset whose test split feeds the runs.")
+    dataset: str = Field(
+        default="",
+        description="Dataset whose test split feeds the runs; empty: each variant's own. Variants "
+        "that were added with inputs of their own keep them.",
+    )
     variants: list[str] = Field(
         default=[], description="Variant names; shell patterns are allowed."
     )
@@ -119,6 +124,11 @@ class SweepSpec(_Strict):
     runtimes: list[RuntimeChoice] = Field(min_length=1, description="In what to measure.")
     scenarios: list[ScenarioChoice] = Field(
         default=[ScenarioChoice()], min_length=1, description="How queries arrive."
+    )
+    dims: dict[str, Annotated[int, Field(ge=1, le=1 << 31)]] = Field(
+        default={},
+        description="Sizes of open dimensions, by name, for variants with inputs of their own; "
+        "`assay variant show` names them. Inputs and golden outputs are made anew for them.",
     )
     exclude: list[Exclusion] = Field(default=[], description="Cells to leave out.")
     profile: str = Field(
@@ -160,32 +170,9 @@ class SweepSpec(_Strict):
 
 def load_spec(path: Path) -> SweepSpec:
     """Reads and checks a sweep file; :class:`SpecError` lists every mistake with its path."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(str(path), [f"is not TOML: {error}"]) from None
-    return check_spec(raw, str(path))
+    return toml_file.load(path, SweepSpec, _REFERENCE)
 
 
 def check_spec(raw: dict[str, Any], source: str) -> SweepSpec:
     """Checks a parsed sweep file."""
-    try:
-        return SweepSpec.model_validate(raw)
-    except ValidationError as error:
-        raise SpecError(source, [_problem(e) for e in error.errors()]) from None
-
-
-def _problem(error: Any) -> str:
-    path = ""
-    for part in error["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        message = "no such key; see docs/reference/sweep-file.md"
-    elif error["type"] == "missing":
-        message = "is missing"
-    elif isinstance(error["input"], (str, int, float, bool)) and error["type"] != "value_error":
-        message = f"{error['input']!r}: {message[0].lower()}{message[1:]}"
-    return f"{path.lstrip('.')}: {message}" if path else message
+    return toml_file.check(raw, SweepSpec, source, _REFERENCE)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 
 from assay.controller.canary import canary_variant
 from assay.controller.planning import plan as planning
+from assay.controller.planning.cells import choose_variants
 from assay.controller.planning.plan import Plan
 from assay.controller.planning.spec import SweepSpec
 from assay.controller.records import RoundRecord, RoundState, SweepRecord, SweepState
 from assay.controller.store.base import Store
+from assay.controller.variants.resizing import at_dims
 from assay.core.cas import ContentStore
 from assay.core.errors import AlreadyExists, NotFound
 
@@ -27,15 +29,21 @@ class Submitted:
 
 
 def plan_sweep(spec: SweepSpec, store: Store, blobs: ContentStore) -> Plan:
-    """What :func:`submit` would do; nothing is written but the canary's files."""
+    """What :func:`submit` would do; nothing is written but the canary's files, and inputs of the
+    sizes that the file sets."""
+    variants = store.variants()
+    if spec.dims:
+        resized = at_dims(choose_variants(spec, variants), spec.dims, blobs, spec.name)
+        variants = list({v.variant_id: v for v in (*variants, *resized)}.values())
     return planning.make_plan(
         spec,
         sweep_id=uuid.uuid4().hex[:12],
         now_ns=time.time_ns(),
-        dataset=store.dataset(spec.dataset),
-        variants=store.variants(),
+        dataset=store.dataset(spec.dataset) if spec.dataset else None,
+        variants=variants,
         devices=store.devices(),
         canary=canary_variant(blobs),
+        datasets=store.datasets(),
     )
 
 

@@ -1,9 +1,9 @@
-"""Takes models made elsewhere: checks that they load, run and fit the dataset, registers them."""
+"""Takes models made elsewhere: checks that they load, run and fit their inputs, registers them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from assay.controller.datasets.base import OnProgress, silent
@@ -11,10 +11,14 @@ from assay.controller.records import DatasetRecord, VariantRecord
 from assay.controller.store.base import Store
 from assay.controller.variants import publish
 from assay.controller.variants.orders import FilesOrder, read_file_reports
+from assay.controller.variants.own_inputs import Declared
 from assay.controller.variants.process import BuildProcesses, build_folder
 from assay.core import digest
 from assay.core.cas import ContentStore
 from assay.core.errors import BuildFailed, NotFound, RuntimeRejected, UsageError
+
+TIME_BOX_S = 120.0
+"""How long loading a model, or one inference of it, may take on the controller."""
 
 _FORMATS = {".onnx": "onnx", ".tflite": "tflite"}
 
@@ -23,45 +27,50 @@ def add_variant(
     paths: Sequence[Path],
     name: str,
     model: str,
-    dataset: DatasetRecord,
+    source: DatasetRecord | Declared,
     store: Store,
     blobs: ContentStore,
     progress: OnProgress = silent,
+    time_box_s: float = TIME_BOX_S,
 ) -> VariantRecord:
     """The variant of these files, one per format (.onnx, .tflite), named by their content.
 
-    Each file is loaded and run on samples of the dataset in a process of its own, since a damaged
-    one can take the runtime down. :class:`RuntimeRejected` where that fails, :class:`BadInputs`
-    where the samples do not fit, :class:`AlreadyExists` where the name belongs to another variant.
+    Each file is loaded and run in a process of its own, since a damaged one can take the runtime
+    down: on samples of a dataset, or on inputs as they are declared. :class:`RuntimeRejected` where
+    that fails or says nothing for ``time_box_s``, :class:`WorkerOom` where it takes too much
+    memory, :class:`BadInputs` and :class:`UsageError` where the inputs do not fit,
+    :class:`AlreadyExists` where the name belongs to another variant.
     """
     sources = _by_format(paths)
-    identity: dict[str, object] = {
-        "files": {f: digest.of_file(path) for f, path in sorted(sources.items())},
-        "name": name,
-    }
-    order = FilesOrder(
-        sources={f: str(path.resolve()) for f, path in sources.items()},
-        steps=(),
-        arithmetic={},
-        test=str(blobs.path(dataset.splits["test"].digest)),
-        calibration=None,
-        preprocessing_json=dataset.preprocessing_json,
-    )
     processes = BuildProcesses()
+    order = files_order(sources, source, blobs)
     with build_folder() as folder:
         try:
-            processes.run(order, folder, lambda done, note: progress(name, done, order.units, note))
+            processes.run(
+                order,
+                folder,
+                lambda done, note: progress(name, done, order.units, note),
+                silence_s=time_box_s,
+            )
         except BuildFailed as error:
             listed = ", ".join(str(path) for path in paths)
             raise RuntimeRejected(f"{listed}: loading it ended badly: {error}") from error
         finally:
             processes.close()
-        files, notes = publish.publish_files(blobs, read_file_reports(folder))
+        state = source.state if isinstance(source, Declared) else {}
+        files, notes = publish.publish_files(blobs, read_file_reports(folder), state)
+    formats = {media: short for short, media in publish.MEDIA.items()}
+    identity: dict[str, object] = {
+        "files": {formats[media]: file.artifact.digest for media, file in sorted(files.items())},
+        "name": name,
+    }
+    if isinstance(source, Declared):
+        identity["inputs"] = source.identity()
     record = VariantRecord(
         variant_id=digest.of_json(identity),
         name=name,
         model=model,
-        dataset=dataset.name,
+        dataset="" if isinstance(source, Declared) else source.name,
         origin="added",
         identity=identity,
         files=files,
@@ -70,6 +79,27 @@ def add_variant(
     )
     store.add_variant(record)
     return store.variant(record.variant_id)
+
+
+def files_order(
+    sources: Mapping[str, Path], source: DatasetRecord | Declared, blobs: ContentStore
+) -> FilesOrder:
+    """The order to run files, by format, on a dataset's samples or on declared inputs."""
+    test, preprocessing_json, own_inputs_json = "", "{}", ""
+    if isinstance(source, Declared):
+        own_inputs_json = source.to_json()
+    else:
+        test = str(blobs.path(source.splits["test"].digest))
+        preprocessing_json = source.preprocessing_json
+    return FilesOrder(
+        sources={f: str(path.resolve()) for f, path in sources.items()},
+        steps=(),
+        arithmetic={},
+        test=test,
+        calibration=None,
+        preprocessing_json=preprocessing_json,
+        own_inputs_json=own_inputs_json,
+    )
 
 
 def _by_format(paths: Sequence[Path]) -> dict[str, Path]:

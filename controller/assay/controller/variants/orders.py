@@ -68,7 +68,8 @@ class FilesOrder:
 
     ``sources`` maps a format to a file, ``arithmetic`` a format to its kind of tolerance. Without
     ``steps`` the files are taken as they are, which is how a user's own model is checked; a format
-    without an ``arithmetic`` gets the one its file seems to compute in.
+    without an ``arithmetic`` gets the one its file seems to compute in. Without a dataset (``test``
+    is empty) models are fed what ``own_inputs_json`` declares.
     """
 
     sources: Mapping[str, str]
@@ -77,6 +78,7 @@ class FilesOrder:
     test: str
     calibration: str | None
     preprocessing_json: str
+    own_inputs_json: str = ""
 
     @property
     def units(self) -> int:
@@ -108,7 +110,8 @@ class DataReport:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """One finished file and its golden outputs, as absolute paths."""
+    """One finished file and its golden outputs, as absolute paths. A model with inputs of its own
+    has them in ``inputs``, with what :class:`assay.core.model.InputSpec` says of them."""
 
     path: str
     golden: str
@@ -119,6 +122,9 @@ class FileReport:
     transfer_bytes: int
     operators: Mapping[str, int]
     notes: Mapping[str, str] = field(default_factory=dict)
+    inputs: str = ""
+    dataset: str = ""
+    made_json: str = ""
 
 
 def step_table(step: Step) -> dict[str, Any]:

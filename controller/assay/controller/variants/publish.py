@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from assay.controller.records import StaticCost, VariantFile, VariantRecord
 from assay.controller.store.base import Store
 from assay.controller.variants.orders import FileReport
 from assay.core.cas import ContentStore
 from assay.core.errors import NotFound
-from assay.core.model import MEDIA_NCNN, MEDIA_NPZ, MEDIA_ONNX, MEDIA_TFLITE, GoldenSpec
+from assay.core.model import (
+    MEDIA_NCNN,
+    MEDIA_NPZ,
+    MEDIA_ONNX,
+    MEDIA_TFLITE,
+    GoldenSpec,
+    InputSpec,
+)
 
 MEDIA: Mapping[str, str] = {"onnx": MEDIA_ONNX, "tflite": MEDIA_TFLITE, "ncnn": MEDIA_NCNN}
 """Format of a recipe → media type, by which a record names its files."""
+
+_NO_STATE: Mapping[str, str] = MappingProxyType({})
 
 
 def held_formats(store: Store, blobs: ContentStore, variant_id: str) -> frozenset[str]:
@@ -31,9 +41,10 @@ def held_formats(store: Store, blobs: ContentStore, variant_id: str) -> frozense
 
 
 def publish_files(
-    blobs: ContentStore, reports: Mapping[str, FileReport]
+    blobs: ContentStore, reports: Mapping[str, FileReport], state: Mapping[str, str] = _NO_STATE
 ) -> tuple[dict[str, VariantFile], dict[str, str]]:
-    """Stores the files of a build, by media type, with notes named ``<format>.<note>``."""
+    """Stores the files of a build, by media type, with notes named ``<format>.<note>``; ``state``
+    is what models with inputs of their own pass on."""
     files: dict[str, VariantFile] = {}
     notes: dict[str, str] = {}
     for name, report in reports.items():
@@ -47,7 +58,8 @@ def publish_files(
             transfer_bytes=report.transfer_bytes,
             operators=report.operators,
         )
-        files[media] = VariantFile(artifact, cost, GoldenSpec(golden, report.rtol, report.atol))
+        spec = GoldenSpec(golden, report.rtol, report.atol)
+        files[media] = VariantFile(artifact, cost, spec, _own_inputs(blobs, report, state))
         notes |= {f"{name}.{key}": value for key, value in report.notes.items()}
     return files, notes
 
@@ -75,6 +87,15 @@ def claim_name(store: Store, variant_id: str, name: str) -> VariantRecord:
         record = replace(record, name=name)
         store.replace_variant(record)
     return record
+
+
+def _own_inputs(
+    blobs: ContentStore, report: FileReport, state: Mapping[str, str]
+) -> InputSpec | None:
+    if not report.inputs:
+        return None
+    held = blobs.add_file(Path(report.inputs), MEDIA_NPZ)
+    return InputSpec(report.dataset, held, state=dict(state), made_json=report.made_json)
 
 
 def _is_held(blobs: ContentStore, file: VariantFile) -> bool:
