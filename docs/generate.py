@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from assay.agent.cli import agent
 from assay.controller.cli import assay
 from assay.controller.planning import spec
+from assay.controller.variants import inputs_file
 from assay.core.errors import TABLE
 from assay.core.metrics import AGENT_METRICS, CONTROLLER_METRICS, LABELS, Metric
 
@@ -145,7 +146,10 @@ def _type(annotation: Any) -> str:
     if origin is list:
         return f"list of {_type(args[0])}"
     if origin is dict:
-        return "table of text"
+        kind = _type(args[1])
+        return f"table of {kind}{'s' * (kind != 'text')}"
+    if origin is tuple:
+        return f"two {_type(args[0])}s"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "table"
     return {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}[
@@ -153,8 +157,24 @@ def _type(annotation: Any) -> str:
     ]
 
 
+def inputs_page() -> str:
+    """Every key of inputs.toml, from the models that check it."""
+    parts = [
+        "# inputs.toml\n",
+        NOTE,
+        "What is put into a model that no dataset feeds: `assay variant add FILE --inputs "
+        "inputs.toml`. How to write one is in [models](../models.md). Unknown keys are errors, and "
+        "all errors are reported at once with their path into the file.\n",
+        "```toml\n" + (Path(__file__).parent / "examples/inputs.toml").read_text() + "```\n",
+    ]
+    for title, model in inputs_file.pages():
+        parts += [f"## {title}\n", *_keys(model), ""]
+    return "\n".join(parts)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
+    "inputs.md": inputs_page,
     "metrics.md": metrics_page,
     "sweep-file.md": sweep_page,
 }
