@@ -139,7 +139,7 @@ def test_a_run_yields_everything_there_is_to_know(tmp_path: Path) -> None:
     assert found.conditions is not None and found.conditions.wall_per_cpu > 0
     assert found.provenance.runtime_version == runtime("onnxruntime").version()
     assert found.environment["device"] == "here" and found.factors["precision"] == "float32"
-    assert found.factors["input"] == "x float32[N,16]"
+    assert found.factors["input"] == "x float32[1,16]"
     # How quiet this machine is decides the rest; the outputs were checked against labels.
     assert not codes(found) & {"output_mismatch", "outputs_unchecked", "clock_jump", "low_n"}
 

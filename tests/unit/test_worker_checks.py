@@ -154,3 +154,31 @@ def test_no_labels_no_accuracy() -> None:
     model, given = Doubling(), arrays(3)
     del given["y"]
     assert evaluate(model, golden(model, given), "digits", lambda state: None) is None
+
+
+def test_nan_and_infinity_equal_themselves_at_the_same_place_only() -> None:
+    golden = np.array([math.nan, math.inf, 1.0])
+    assert largest_error([golden], [golden.copy()], 0, 0) == (0.0, True)
+    error, close = largest_error([np.array([math.nan, -math.inf, 1.0])], [golden], 0.1, 0.1)
+    assert error == math.inf and not close
+
+
+def test_whole_numbers_and_text_are_held_to_be_equal() -> None:
+    big = np.array([[2**60]])
+    assert largest_error([big[0]], [big], 0, 0) == (0.0, True)
+    assert not largest_error([big + 1], [big], 0, 0)[1]
+    words = np.array(["a", "b"])
+    assert largest_error([words.astype(object)], [words], 0, 0) == (0.0, True)
+    assert largest_error([words[::-1]], [words], 9, 9) == (math.inf, False)
+
+
+def test_each_output_has_its_own_tolerance_where_the_file_says_so() -> None:
+    model, given = Doubling(), arrays(3)
+    given["output_0"] += np.float32(0.5)
+    for atol, fits in ((0.4, False), (0.6, True)):
+        given["tolerances"] = np.array([[0.0, atol]])
+        found = check_golden(model, golden(model, given), given, SPEC)
+        assert found.within_tolerance is fits
+    given["tolerances"] = np.zeros((2, 2))
+    with pytest.raises(BadInputs, match="tolerances"):
+        check_golden(model, golden(model, given), given, SPEC)

@@ -103,11 +103,6 @@ class Runtime(Protocol):
         """A model of one operator on four floats, for the probe and the binding floor."""
         ...
 
-    @classmethod
-    def failures(cls) -> tuple[type[Exception], ...]:
-        """What the library raises where a model cannot be loaded, bound or run."""
-        ...
-
 
 def check_version(name: str, found: str, spec: RuntimeSpec) -> None:
     """Raises :class:`RuntimeAbsent` unless ``found`` is the version asked for, or starts so

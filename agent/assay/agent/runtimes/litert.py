@@ -78,11 +78,6 @@ class LiteRt:
         return _ONE_OPERATOR
 
     @classmethod
-    def failures(cls) -> tuple[type[Exception], ...]:
-        """What the interpreter raises."""
-        return _FAILURES
-
-    @classmethod
     def load(cls, model: Path | bytes, spec: RuntimeSpec) -> LiteRtModel:
         """Makes an interpreter and allocates its tensors; provider ``XNNPACK`` (the default) or
         ``builtin``, no options."""

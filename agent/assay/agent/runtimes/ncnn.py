@@ -65,11 +65,6 @@ class Ncnn:
         return pack(NcnnFile(_RELU, b"", tensors[:1], tensors[1:]))
 
     @classmethod
-    def failures(cls) -> tuple[type[Exception], ...]:
-        """What its binding raises; most of its mistakes are a status, or the process's end."""
-        return (RuntimeError, ValueError, TypeError)
-
-    @classmethod
     def load(cls, model: Path | bytes, spec: RuntimeSpec) -> NcnnModel:
         """Loads a net; option ``arithmetic`` is ``fp32`` (the default) or ``fp16``, by which
         weights and sums are kept in half precision where the CPU has it."""

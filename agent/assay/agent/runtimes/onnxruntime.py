@@ -101,11 +101,6 @@ class OnnxRuntime:
         return _ONE_OPERATOR
 
     @classmethod
-    def failures(cls) -> tuple[type[Exception], ...]:
-        """A class per status code of the library, and Python's own."""
-        return _failures()
-
-    @classmethod
     def load(cls, model: Path | bytes, spec: RuntimeSpec) -> OnnxModel:
         """Opens a session; options are ``graph_optimization_level`` (disable, basic, extended,
         all), ``cpu_mem_arena`` and ``mem_pattern`` (0, 1), and ``custom_ops_library``, the path of

@@ -71,11 +71,6 @@ class Torch:
         return _relu()
 
     @classmethod
-    def failures(cls) -> tuple[type[Exception], ...]:
-        """What a program raises."""
-        return _FAILURES
-
-    @classmethod
     def load(cls, model: Path | bytes, spec: RuntimeSpec) -> TorchModel:
         """Reads a program and makes its module; no options, provider ``CPU``."""
         torch = _library()

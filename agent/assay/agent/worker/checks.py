@@ -140,19 +140,20 @@ def _error(
 ) -> tuple[float, bool]:
     import numpy as np
 
+    found, wanted = found.ravel(), wanted.ravel()
     if found.size != wanted.size:
         return math.inf, False
     if found.dtype.kind in "OU" or wanted.dtype.kind in "OU":
-        same_text = found.astype(str).ravel().tolist() == wanted.astype(str).ravel().tolist()
+        same_text = found.astype(str).tolist() == wanted.astype(str).tolist()
         return (0.0, True) if same_text else (math.inf, False)
-    if found.dtype == wanted.dtype and found.dtype.kind in "biu" and np.array_equal(found, wanted):
-        return 0.0, True  # whole numbers of 64 bits do not fit a float
-    a, b = found.astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
+    a, b = found.astype(np.float64), wanted.astype(np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore"):
         difference = np.where(same, 0.0, np.abs(a - b))
         allowed = atol + rtol * np.abs(b)
     difference[np.isnan(difference)] = math.inf
     allowed[~np.isfinite(allowed)] = 0.0
-    exact = found.dtype.kind in "biu" and wanted.dtype == found.dtype and not (rtol or atol)
-    return float(difference.max(initial=0.0)), not exact and bool((difference <= allowed).all())
+    close = bool((difference <= allowed).all())
+    if not (rtol or atol) and found.dtype == wanted.dtype and found.dtype.kind in "iu":
+        close = bool(np.array_equal(found, wanted))  # 64 bits do not fit a float
+    return float(difference.max(initial=0.0)), close

@@ -6,7 +6,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from assay.core.errors import AssayError, RuntimeRejected
+from assay.agent.runtimes.base import refusal
+from assay.core.errors import AssayError
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def inference(runtime: str) -> Iterator[None]:
-    """Turns whatever a raw call raises into :class:`RuntimeRejected`.
+    """Turns whatever a raw call raises into :class:`RuntimeRejected` or :class:`WorkerOom`.
 
     Runtimes raise classes of their own that share no base but Exception, and the raw callable has
     no wrapper around it that could name them.
@@ -34,5 +35,4 @@ def inference(runtime: str) -> Iterator[None]:
     except (AssayError, MemoryError):
         raise
     except Exception as error:
-        text = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RuntimeRejected(f"{runtime} failed to run the model: {text}") from error
+        raise refusal(f"{runtime} failed to run the model", error) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.agent.runtimes import runtime
-from assay.agent.runtimes.base import LoadedModel, Runtime, refusal
+from assay.agent.runtimes.base import LoadedModel, Runtime
 from assay.agent.worker.checks import largest_error, nonfinite
 from assay.agent.worker.feeds import Dataset, load_arrays
 from assay.agent.worker.interpreter import inference
@@ -54,10 +54,7 @@ def make_ready(order: WorkerOrder, memory: ProcessMemory) -> Ready:
     data = Dataset(arrays, preprocessing, model.inputs)
     queries = bind_queries(model, data, run)
     before_first = memory.peak_bytes()
-    try:
-        first_ns, grown = _first_inference(queries, memory, run.runtime.name)
-    except library.failures() as error:
-        raise refusal(f"{run.runtime.name} failed to run", error) from error
+    first_ns, grown = _first_inference(queries, memory, run.runtime.name)
     split = MemorySplit(
         runtime_base_bytes=base,
         model_load_bytes=None if base is None or loaded is None else max(loaded - base, 0),

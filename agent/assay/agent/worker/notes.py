@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from assay.agent.worker.loading import Ready
 from assay.agent.worker.loop import ScheduledLoop
 from assay.agent.worker.timed import Timed
 from assay.core.model import Mode, RunSpec
+from assay.core.tensors import TensorSpec
 
 
 def timed_notes(timed: Timed, open_loop: ScheduledLoop | None, run: RunSpec) -> dict[str, str]:
@@ -29,7 +32,7 @@ def timed_notes(timed: Timed, open_loop: ScheduledLoop | None, run: RunSpec) -> 
 def model_notes(ready: Ready) -> dict[str, str]:
     """What only the loaded model could tell; what is empty is left out."""
     notes = {
-        "input": ", ".join(str(spec) for spec in ready.model.inputs),
+        "input": ", ".join(_fed(spec, ready) for spec in ready.model.inputs),
         "precision": ready.model.precision,
         "samples_per_query": str(ready.queries.samples_per_query),
         "distinct_queries": str(len(ready.queries.bound.calls)),
@@ -37,6 +40,11 @@ def model_notes(ready: Ready) -> dict[str, str]:
         "grouped": "samples of a query run in turn" if ready.queries.grouped else "",
     }
     return {name: value for name, value in notes.items() if value}
+
+
+def _fed(spec: TensorSpec, ready: Ready) -> str:
+    """An input, with the sizes it was given in place of the names of its open dimensions."""
+    return str(replace(spec, shape=ready.queries.feeds[0][spec.name].shape, symbols=()))
 
 
 def _period_ns(duration_ns: int) -> int:
