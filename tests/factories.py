@@ -21,6 +21,7 @@ from assay.controller.records import (
     RoundRecord,
     RoundState,
     StaticCost,
+    SweepMarks,
     SweepRecord,
     SweepState,
     VariantFile,
@@ -648,6 +649,20 @@ class FakeStore:
             if record.attempt_id == attempt_id:
                 return record
         raise NotFound(f"no result of attempt {attempt_id!r}")
+
+    def round(self, round_id: str) -> RoundRecord:
+        rounds = (r for data in self.held.values() for r in data.rounds)
+        return next(r for r in rounds if r.round_id == round_id)
+
+    def sweep_marks(self, sweep_id: str) -> SweepMarks:
+        cells: dict[str, tuple[int, int]] = {}
+        for record in self.held[sweep_id].results:
+            if not record.superseded:
+                count, newest = cells.get(record.result.run.cell_key, (0, 0))
+                newest = max(newest, record.recorded_ns)
+                cells[record.result.run.cell_key] = (count + 1, newest)
+        rounds = {r.round_id: (r.state, r.fence) for r in self.held[sweep_id].rounds}
+        return SweepMarks(cells, rounds)
 
     def variants(self) -> list[VariantRecord]:
         found = {k: v for data in self.held.values() for k, v in data.variants.items()}

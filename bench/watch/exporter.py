@@ -22,7 +22,7 @@ from pathlib import Path
 from bench.watch.made import filled, full_sweep
 
 from assay.controller.home import Home
-from assay.controller.metrics.exporter import PageSource
+from assay.controller.metrics.page import PageSource
 
 MOST_CPU_S = 1.0
 _MORE = 8  # results that come one by one

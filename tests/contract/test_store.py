@@ -708,6 +708,27 @@ class TestResults:
         assert [r.attempt_id for r in fleet.results(cell_keys=[key])] == ["r0.1.0"]
         assert fleet.results(sweep_id="s2") == []
 
+    def test_marks_move_where_a_result_or_a_round_has_moved(self, fleet: Store) -> None:
+        before = fleet.sweep_marks("s1")
+        assert (before.cells, before.rounds["r0"]) == ({}, (RoundState.QUEUED, 0))
+        granted = lease(fleet)
+        fleet.record("id-bench", [reported(result(granted, 0))], 50)
+        halfway = fleet.sweep_marks("s1")
+        assert halfway.cells.keys() == {granted.runs[0].cell_key}
+        assert halfway.rounds == {**before.rounds, "r0": (RoundState.LEASED, 1)}
+        fleet.record("id-bench", [reported(result(granted, 1))], 60)
+        whole = fleet.sweep_marks("s1")
+        assert whole.cells.keys() == {run.cell_key for run in granted.runs}
+        assert halfway.cells.items() < whole.cells.items()
+        assert whole.rounds["r0"] == (RoundState.DONE, 1)
+
+    def test_marks_leave_superseded_results_out(self, fleet: Store) -> None:
+        old = lease(fleet)
+        fleet.record("id-bench", [reported(result(old, 0))], 50)
+        fleet.release_round("r0", old.fence, 3)
+        lease(fleet)
+        assert fleet.sweep_marks("s1").cells == {}
+
     def test_the_last_result_of_an_attempt_wins(self, fleet: Store) -> None:
         granted = lease(fleet)
         entries = [reported(result(granted, seq=seq)) for seq in (1, 2)]

@@ -18,7 +18,8 @@ import pytest
 from assay.controller.comparing.summary import summarise
 from assay.controller.comparing.sweep_data import load_sweep
 from assay.controller.home import Home
-from assay.controller.metrics.exporter import Exporter, render_once, start_exporter
+from assay.controller.metrics.exporter import Exporter, start_exporter
+from assay.controller.metrics.page import render_once
 from assay.controller.store.base import Store
 from assay.core.metrics import CONTROLLER_METRICS
 from tests.conftest import REPOSITORY, need

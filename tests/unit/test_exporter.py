@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from assay.controller.metrics.exporter import Exporter, PageSource, start_exporter
+from assay.controller.metrics.exporter import Exporter, start_exporter
+from assay.controller.metrics.page import PageSource
 from assay.controller.records import SweepState
 from assay.core.errors import PortInUse, Unreachable
 from tests.factories import SHAPES, FakeStore, make_result, make_sweep, make_sweep_record

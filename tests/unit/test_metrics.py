@@ -16,8 +16,8 @@ from prometheus_client.core import Metric as LibraryMetric
 from prometheus_client.parser import text_string_to_metric_families
 
 from assay.controller.comparing.sweep_data import SweepData
-from assay.controller.metrics.exporter import render_once
 from assay.controller.metrics.exposition import Point, within_budget
+from assay.controller.metrics.page import render_once
 from assay.controller.metrics.text import Families
 from assay.controller.records import SweepState
 from assay.core.metrics import AGENT_METRICS, CATALOGUE, CONTROLLER_METRICS, LABELS, METRICS
@@ -113,8 +113,12 @@ def test_every_controller_metric_can_be_rendered() -> None:
         replace(r, result=replace(r.result, energy=make_energy())) for r in data.results
     )
     spoilt = make_sweep(shapes=SHAPES[3:8])
-    both = replace(spoilt, sweep=make_sweep_record(sweep_id="s2", name="other"), cells=spoilt.cells)
-    store = FakeStore(replace(data, results=results), both)
+    other = replace(
+        spoilt,
+        sweep=make_sweep_record(sweep_id="s2", name="other"),
+        results=tuple(replace(r, result=replace(r.result, sweep_id="s2")) for r in spoilt.results),
+    )
+    store = FakeStore(replace(data, results=results), other)
     page = render_once(store, vitals=lambda: {"id-pi-bench-1": make_vitals()}).decode()  # type: ignore[arg-type]
     shown = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")}
     assert shown == {metric.name for metric in CONTROLLER_METRICS}
@@ -216,7 +220,7 @@ def test_the_text_is_what_prometheus_client_writes(name: str, word: str, value: 
     families = Families()
     families.add(name, labels, value)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(FromLibrary(name, labels, value))  # type: ignore[arg-type]
+    registry.register(FromLibrary(name, labels, value))
     ours, theirs = families.page().decode(), generate_latest(registry).decode()
     written = [text.rpartition(" ")[2].strip() for text in (ours, theirs)]
     assert ours.rpartition(" ")[0] == theirs.rpartition(" ")[0]

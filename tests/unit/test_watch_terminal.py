@@ -10,7 +10,7 @@ from rich.console import Console
 
 from assay.controller.home import Home
 from assay.controller.live.source import StateReader
-from assay.controller.metrics.exporter import render_once
+from assay.controller.metrics.page import render_once
 from assay.controller.terminal.watch import render, scraped_vitals, vitals_of_page, watch
 from tests.factories import SHAPES, T0_NS, FakeStore, make_sweep, make_vitals
 

@@ -247,6 +247,16 @@ class ResultRecord:
     result: Result
 
 
+@dataclass(frozen=True, slots=True)
+class SweepMarks:
+    """What tells which parts of a sweep must be read again: for each cell how many results it has
+    (superseded ones left out) and a number that grows with the newest, for each round its state and
+    fence."""
+
+    cells: Mapping[str, tuple[int, int]]
+    rounds: Mapping[str, tuple[RoundState, int]]
+
+
 class RecordOutcome(enum.Enum):
     """What became of a reported result; mirrors ``assay.v1.RecordStatus``."""
 

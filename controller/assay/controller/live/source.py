@@ -16,8 +16,9 @@ from assay.controller.metrics.exposition_fleet import (
     shown_sweeps,
     view_of,
 )
+from assay.controller.metrics.gather import SweepReader
 from assay.controller.metrics.vitals import Vitals
-from assay.controller.records import ResultRecord, RoundRecord, SweepRecord, SweepState
+from assay.controller.records import ResultRecord, RoundRecord, SweepState
 from assay.controller.store.base import Store
 from assay.core import log
 from assay.core.errors import AssayError
@@ -29,54 +30,49 @@ _log = log.get("live")
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _Shown:
+    """What is shown of a sweep: all that is kept of one that has ended."""
+
     view: SweepView
-    results: list[ResultRecord]
-    rounds: list[RoundRecord]
+    latest: list[ResultRecord]
 
 
 class StateReader:
-    """Reads a store into a state, sweeps that have ended only once. Not thread-safe."""
+    """Reads a store into a state, of sweeps only what has moved. Not thread-safe."""
 
     def __init__(self, store: Store, vitals: Callable[[], Mapping[str, Vitals]]) -> None:
         self._store = store
         self._vitals = vitals
-        self._known: dict[str, _Read] = {}
-        self._counts: Mapping[str, int] = {}
+        self._reader = SweepReader(store)
+        self._ended: dict[str, _Shown] = {}
 
     def read(self, now_ns: int) -> LiveState:
         """Everything as it is now."""
-        counts = dict(self._store.counts())
-        moved, self._counts = counts != self._counts, counts
-        reads = [self._sweep(s, moved=moved) for s in shown_sweeps(self._store.sweeps())]
-        running = [r for r in reads if r.view.record.state is SweepState.RUNNING]
-        latest = sorted(
-            (result for r in reads for result in r.results[-LATEST:]),
-            key=lambda r: r.recorded_ns,
-            reverse=True,
-        )
+        views: list[SweepView] = []
+        latest: list[ResultRecord] = []
+        rounds: list[RoundRecord] = []
+        for sweep in shown_sweeps(self._store.sweeps()):
+            shown = self._ended.get(sweep.sweep_id)
+            if shown is None or shown.view.record != sweep:
+                gathered = self._reader.read(sweep.sweep_id)
+                results = gathered.results
+                shown = _Shown(view_of(sweep, gathered.rounds, results), results[-LATEST:])
+                if sweep.state is SweepState.RUNNING:
+                    rounds += gathered.rounds
+                elif sweep.state is SweepState.DONE:
+                    self._ended[sweep.sweep_id] = shown
+                    self._reader.forget(sweep.sweep_id)
+            views.append(shown.view)
+            latest += shown.latest
+        latest.sort(key=lambda r: r.recorded_ns, reverse=True)
         return LiveState(
             now_ns=now_ns,
             devices=self._store.devices(),
             vitals=self._vitals(),
-            rounds=rounds_by_device(each for r in running for each in r.rounds),
-            sweeps=[r.view for r in reads],
+            rounds=rounds_by_device(rounds),
+            sweeps=views,
             latest=latest[:LATEST],
         )
-
-    def _sweep(self, sweep: SweepRecord, *, moved: bool) -> _Read:
-        known = self._known.get(sweep.sweep_id)
-        if known is not None and known.view.record == sweep and sweep.state is SweepState.DONE:
-            return known
-        rounds = self._store.rounds(sweep.sweep_id)
-        results = (
-            known.results
-            if known is not None and not moved
-            else self._store.results(sweep_id=sweep.sweep_id)
-        )
-        read = _Read(view_of(sweep, rounds, results), results, rounds)
-        self._known[sweep.sweep_id] = read
-        return read
 
 
 class LiveSource:

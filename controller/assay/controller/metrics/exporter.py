@@ -8,37 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gzip
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from assay.controller.comparing.summary import summarise
-from assay.controller.comparing.sweep_data import load_sweep
 from assay.controller.home import Home
-from assay.controller.metrics.exposition import (
-    SERIES_BUDGET,
-    Sample,
-    SweepFacts,
-    results_page,
-    sweep_facts,
-)
-from assay.controller.metrics.exposition_fleet import (
-    DeviceView,
-    SweepView,
-    plane_page,
-    rounds_by_device,
-    shown_sweeps,
-    view_of,
-)
-from assay.controller.metrics.vitals import Reach, Vitals, reach
-from assay.controller.records import RoundRecord, RoundState, SweepRecord, SweepState
+from assay.controller.metrics.exposition import SERIES_BUDGET
+from assay.controller.metrics.page import Page, PageSource, VitalsSource
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.core import log
@@ -50,136 +30,9 @@ _POLL_S = 1.0
 _COST_FACTOR = 10.0  # the store is read for at most a tenth of the time
 _FIRST_PAGE_S = 10.0
 _CLIENT_TIMEOUT_S = 10.0
-_SECOND_NS = 1e9
 _STOP_S = 0.1  # how soon a closed exporter stops listening
 
-VitalsSource = Callable[[], Mapping[str, Vitals]]
-
 _log = log.get("exporter")
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What a scrape gets, packed and not."""
-
-    plain: bytes
-    packed: bytes
-
-
-class PageSource:
-    """Turns a store into a page, reading again only what has changed. Not thread-safe."""
-
-    def __init__(
-        self,
-        store: Store,
-        budget: int = SERIES_BUDGET,
-        *,
-        vitals: VitalsSource = dict,
-        now_ns: Callable[[], int] = time.time_ns,
-    ) -> None:
-        self._store = store
-        self._budget = budget
-        self._vitals = vitals
-        self._now_ns = now_ns
-        self._finished: dict[str, SweepFacts] = {}
-        self._views: dict[str, SweepView] = {}
-        self._results = b""
-        self._results_mark: object = None
-        self._mark: object = None
-        self._dropped = 0
-        self._page: Page | None = None
-
-    def page(self) -> Page:
-        """The page as the store is now; the same object while nothing has changed."""
-        counts = dict(self._store.counts())
-        sweeps = self._store.sweeps()
-        devices = self._store.devices()
-        vitals, now_ns = self._vitals(), self._now_ns()
-        reached = [reach(d, vitals.get(d.device_id), now_ns) for d in devices]
-        mark = (counts, sweeps, devices, dict(vitals), reached)
-        if self._page is not None and mark == self._mark:
-            return self._page
-        started_ns = time.thread_time_ns()
-        # A device's name or class stands in the labels of results, its last sign of life does not.
-        names = [(d.device_id, d.name, d.facts.device_class if d.facts else "") for d in devices]
-        rounds = {
-            s.sweep_id: self._store.rounds(s.sweep_id)
-            for s in sweeps
-            if s.state is SweepState.RUNNING
-        }
-        states = {r.round_id: r.state for some in rounds.values() for r in some}
-        results_mark = (counts, sweeps, names, states)
-        if results_mark != self._results_mark:
-            self._render_results(sweeps)
-            self._results_mark = results_mark
-        waiting = rounds_by_device(each for some in rounds.values() for each in some)
-        views = [
-            DeviceView(d, vitals.get(d.device_id), where, waiting.get(d.device_id, {}))
-            for d, where in zip(devices, reached, strict=True)
-        ]
-        plain = self._results + plane_page(
-            views,
-            [self._views[s.sweep_id] for s in shown_sweeps(sweeps)],
-            self._plane(counts, sweeps, reached, rounds.values(), started_ns),
-        )
-        self._page, self._mark = Page(plain, gzip.compress(plain, 1)), mark
-        return self._page
-
-    def stale_page(self) -> Page | None:
-        """The last page, marked as one that could not be brought up to date."""
-        if self._page is None:
-            return None
-        name = b"assay_exporter_render_success"
-        plain = self._page.plain.replace(name + b" 1.0\n", name + b" 0.0\n")
-        self._mark = None
-        self._page = Page(plain, gzip.compress(plain, 1))
-        return self._page
-
-    def _render_results(self, sweeps: list[SweepRecord]) -> None:
-        ordered = sorted(sweeps, key=lambda s: s.created_ns)
-        page, dropped = results_page([self._facts(s) for s in ordered], self._budget)
-        if dropped and dropped != self._dropped:
-            _log.warning("series dropped", dropped=dropped, budget=self._budget)
-        self._results, self._dropped = page, dropped
-
-    def _facts(self, sweep: SweepRecord) -> SweepFacts:
-        known = self._finished.get(sweep.sweep_id)
-        if known is not None and sweep.state is SweepState.DONE:
-            return known
-        data = load_sweep(self._store, sweep.sweep_id)
-        own = [r for r in data.results if r.result.sweep_id == sweep.sweep_id]
-        facts = sweep_facts(summarise(data), own, data.variants)
-        self._finished.pop(sweep.sweep_id, None)
-        self._views[sweep.sweep_id] = view_of(sweep, data.rounds, own)
-        if sweep.state is SweepState.DONE:
-            self._finished[sweep.sweep_id] = facts
-        return facts
-
-    def _plane(
-        self,
-        counts: dict[str, int],
-        sweeps: list[SweepRecord],
-        reached: list[Reach],
-        running: Iterable[list[RoundRecord]],
-        started_ns: int,
-    ) -> Iterator[Sample]:
-        yield "assay_build_info", (__version__,), 1
-        by_state = Counter(where.value for where in reached)
-        for where in Reach:
-            yield "assay_devices", (where.value,), by_state[where.value]
-        for state, n in sorted(Counter(s.state.value for s in sweeps).items()):
-            yield "assay_sweeps", (state,), n
-        rounds = Counter({state.value: 0 for state in RoundState})
-        for some in running:
-            rounds.update(r.state.value for r in some)
-        for state, n in sorted(rounds.items()):
-            yield "assay_rounds", (state,), n
-        for table, n in sorted(counts.items()):
-            yield "assay_store_rows", (table,), n
-        yield "assay_exporter_render_success", (), 1
-        yield "assay_exporter_render_timestamp_seconds", (), time.time()
-        cpu_s = (time.thread_time_ns() - started_ns) / _SECOND_NS
-        yield "assay_exporter_render_cpu_seconds", (), cpu_s
 
 
 class Exporter:
@@ -266,17 +119,6 @@ def start_exporter(
         return contextlib.closing(store)
 
     return Exporter(opened, host, port, budget=budget, poll_s=poll_s, vitals=vitals)
-
-
-def render_once(
-    store: Store,
-    budget: int = SERIES_BUDGET,
-    *,
-    vitals: VitalsSource = dict,
-    now_ns: Callable[[], int] = time.time_ns,
-) -> bytes:
-    """The page as one would scrape it now, without a server."""
-    return PageSource(store, budget, vitals=vitals, now_ns=now_ns).page().plain
 
 
 class _Server(ThreadingHTTPServer):

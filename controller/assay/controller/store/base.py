@@ -26,6 +26,7 @@ from assay.controller.records import (
     RoundRecord,
     RoundState,
     Standing,
+    SweepMarks,
     SweepRecord,
     SweepState,
     TokenRecord,
@@ -221,6 +222,10 @@ class Store(Protocol):
         superseded: bool = False,
     ) -> list[ResultRecord]:
         """In the order of recording; superseded ones only on request."""
+        ...
+
+    def sweep_marks(self, sweep_id: str) -> SweepMarks:
+        """What has moved in a sweep, without reading the results and rounds themselves."""
         ...
 
     def result(self, attempt_id: str) -> ResultRecord: ...

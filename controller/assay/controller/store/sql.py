@@ -21,6 +21,7 @@ from assay.controller.records import (
     RoundRecord,
     RoundState,
     Standing,
+    SweepMarks,
     SweepRecord,
     SweepState,
     TokenRecord,
@@ -261,6 +262,10 @@ class SqlStore:
     ) -> list[ResultRecord]:
         with reading(self._engine) as tx:
             return results.all_results(tx, sweep_id, cell_keys, superseded)
+
+    def sweep_marks(self, sweep_id: str) -> SweepMarks:
+        with reading(self._engine) as tx:
+            return results.marks(tx, sweep_id)
 
     def result(self, attempt_id: str) -> ResultRecord:
         with reading(self._engine) as tx:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, func, select
 
-from assay.controller.records import ConflictRecord, ResultRecord
-from assay.controller.store.schema import conflicts, results
+from assay.controller.records import ConflictRecord, ResultRecord, RoundState, SweepMarks
+from assay.controller.store.schema import conflicts, results, rounds
 from assay.core.convert import from_bytes
 from assay.core.errors import NotFound
 from assay.core.model import Result
@@ -37,6 +37,23 @@ def result(tx: Connection, attempt_id: str) -> ResultRecord:
     if row is None:
         raise NotFound(f"no result of attempt {attempt_id!r}; `assay result list` names them")
     return _result(row)
+
+
+def marks(tx: Connection, sweep_id: str) -> SweepMarks:
+    """What has moved in a sweep."""
+    cells = (
+        select(results.c.cell_key, func.count(), func.max(results.c.entry))
+        .where(results.c.sweep_id == sweep_id, results.c.superseded.is_(False))
+        .group_by(results.c.cell_key)
+    )
+    states = select(rounds.c.round_id, rounds.c.state, rounds.c.fence)
+    return SweepMarks(
+        cells={key: (count, newest) for key, count, newest in tx.execute(cells)},
+        rounds={
+            round_id: (RoundState(state), fence)
+            for round_id, state, fence in tx.execute(states.where(rounds.c.sweep_id == sweep_id))
+        },
+    )
 
 
 def all_conflicts(tx: Connection) -> list[ConflictRecord]:
