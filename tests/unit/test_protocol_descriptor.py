@@ -13,6 +13,7 @@ from pathlib import Path
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
 
 from assay.v1 import (
+    admin_pb2,
     artifact_pb2,
     blobs_pb2,
     device_pb2,
@@ -27,6 +28,7 @@ GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "assay_v1.descripto
 _FILES: list[FileDescriptor] = [
     module.DESCRIPTOR
     for module in (
+        admin_pb2,
         artifact_pb2,
         blobs_pb2,
         device_pb2,

@@ -66,7 +66,7 @@ class Plane:
         """One call, and what follows from its reply."""
         board = self.boards[name]
         request = fleet_pb2.SyncRequest(accepting=True, attempts=held_attempts(board))
-        rounds = self.desk.arrive(Report.of(f"id-{name}", request), request)
+        rounds = self.desk.arrive(Report.of(f"id-{name}", request), request).rounds
         if reply_lost:
             return
         wished = {round_.round_id: round_ for round_ in rounds}

@@ -60,6 +60,10 @@ class ContentStore:
             self.receive(ref, iter(lambda: file.read(_CHUNK_BYTES), b""))
         return ref
 
+    def partial_path(self, ref: ArtifactRef, suffix: str) -> Path:
+        """Where another form of ``ref`` gathers until it is decoded."""
+        return self._partial / f"{self._name(ref.digest)}.{suffix}"
+
     def partial_bytes(self, ref: ArtifactRef) -> int:
         """How many bytes of ``ref`` an earlier attempt left: where to resume."""
         try:

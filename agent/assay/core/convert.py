@@ -29,6 +29,7 @@ from assay.core.model import Absent
 from assay.v1 import artifact_pb2, device_pb2, job_pb2, result_pb2, worker_pb2
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 _MODULES = (artifact_pb2, device_pb2, job_pb2, result_pb2, worker_pb2)
 
@@ -36,6 +37,12 @@ _MODULES = (artifact_pb2, device_pb2, job_pb2, result_pb2, worker_pb2)
 def to_proto(value: Any) -> Message:
     """The message that mirrors ``value``, a dataclass of :mod:`assay.core.model`."""
     message = message_type(type(value))()
+    _fill(message, value)
+    return message
+
+
+def fill(message: M, value: Any) -> M:
+    """``message`` filled from ``value``, a dataclass that has the same fields; returns it."""
     _fill(message, value)
     return message
 

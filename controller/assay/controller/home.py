@@ -40,6 +40,11 @@ class Home:
         return self.root / "pki"
 
     @property
+    def admin_socket(self) -> Path:
+        """Where a running controller takes administration from its own account."""
+        return self.root / "admin.sock"
+
+    @property
     def addresses(self) -> Path:
         """Written by a running controller: where its services listen, and its pid."""
         return self.root / "controller.json"

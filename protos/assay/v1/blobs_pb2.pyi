@@ -8,6 +8,7 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import sys
 import typing
@@ -18,6 +19,31 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _Encoding:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _EncodingEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Encoding.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ENCODING_UNSPECIFIED: _Encoding.ValueType  # 0
+    """as IDENTITY, for devices that know no other"""
+    ENCODING_IDENTITY: _Encoding.ValueType  # 1
+    ENCODING_ZSTD: _Encoding.ValueType  # 2
+    """one zstd frame"""
+    ENCODING_ZSTD_PATCH: _Encoding.ValueType  # 3
+    """one zstd frame over a reference prefix: the content of base"""
+
+class Encoding(_Encoding, metaclass=_EncodingEnumTypeWrapper): ...
+
+ENCODING_UNSPECIFIED: Encoding.ValueType  # 0
+"""as IDENTITY, for devices that know no other"""
+ENCODING_IDENTITY: Encoding.ValueType  # 1
+ENCODING_ZSTD: Encoding.ValueType  # 2
+"""one zstd frame"""
+ENCODING_ZSTD_PATCH: Encoding.ValueType  # 3
+"""one zstd frame over a reference prefix: the content of base"""
+Global___Encoding: typing_extensions.TypeAlias = Encoding
 
 @typing.final
 class FindMissingRequest(google.protobuf.message.Message):
@@ -52,20 +78,85 @@ class FindMissingResponse(google.protobuf.message.Message):
 Global___FindMissingResponse: typing_extensions.TypeAlias = FindMissingResponse
 
 @typing.final
+class OfferRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    ENCODINGS_FIELD_NUMBER: builtins.int
+    BASES_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    digest: builtins.str
+    memory_bytes: builtins.int
+    """What it can spare to decode: base and target must both fit."""
+    @property
+    def encodings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[Global___Encoding.ValueType]:
+        """What the device can decode; IDENTITY always."""
+
+    @property
+    def bases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Artifacts it holds, verified; at most 100. Those never leased to it are passed over."""
+
+    def __init__(
+        self,
+        *,
+        digest: builtins.str = ...,
+        encodings: collections.abc.Iterable[Global___Encoding.ValueType] | None = ...,
+        bases: collections.abc.Iterable[builtins.str] | None = ...,
+        memory_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bases", b"bases", "digest", b"digest", "encodings", b"encodings", "memory_bytes", b"memory_bytes"]) -> None: ...
+
+Global___OfferRequest: typing_extensions.TypeAlias = OfferRequest
+
+@typing.final
+class OfferResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENCODING_FIELD_NUMBER: builtins.int
+    BASE_FIELD_NUMBER: builtins.int
+    WIRE_BYTES_FIELD_NUMBER: builtins.int
+    WINDOW_LOG_FIELD_NUMBER: builtins.int
+    encoding: Global___Encoding.ValueType
+    base: builtins.str
+    """Only for ZSTD_PATCH."""
+    wire_bytes: builtins.int
+    """Bytes that Read will send from offset 0."""
+    window_log: builtins.int
+    """The decoder refuses a frame that asks for a larger window; unset for IDENTITY."""
+    def __init__(
+        self,
+        *,
+        encoding: Global___Encoding.ValueType = ...,
+        base: builtins.str = ...,
+        wire_bytes: builtins.int = ...,
+        window_log: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "encoding", b"encoding", "window_log", b"window_log", "wire_bytes", b"wire_bytes"]) -> None: ...
+
+Global___OfferResponse: typing_extensions.TypeAlias = OfferResponse
+
+@typing.final
 class ReadRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: builtins.int
     OFFSET_FIELD_NUMBER: builtins.int
+    ENCODING_FIELD_NUMBER: builtins.int
+    BASE_FIELD_NUMBER: builtins.int
     digest: builtins.str
     offset: builtins.int
+    """Counts encoded bytes."""
+    encoding: Global___Encoding.ValueType
+    base: builtins.str
     def __init__(
         self,
         *,
         digest: builtins.str = ...,
         offset: builtins.int = ...,
+        encoding: Global___Encoding.ValueType = ...,
+        base: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest", "offset", b"offset"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "digest", b"digest", "encoding", b"encoding", "offset", b"offset"]) -> None: ...
 
 Global___ReadRequest: typing_extensions.TypeAlias = ReadRequest
 

@@ -39,6 +39,11 @@ class BlobsStub(object):
                 request_serializer=assay_dot_v1_dot_blobs__pb2.FindMissingRequest.SerializeToString,
                 response_deserializer=assay_dot_v1_dot_blobs__pb2.FindMissingResponse.FromString,
                 _registered_method=True)
+        self.Offer = channel.unary_unary(
+                '/assay.v1.Blobs/Offer',
+                request_serializer=assay_dot_v1_dot_blobs__pb2.OfferRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_blobs__pb2.OfferResponse.FromString,
+                _registered_method=True)
         self.Read = channel.unary_stream(
                 '/assay.v1.Blobs/Read',
                 request_serializer=assay_dot_v1_dot_blobs__pb2.ReadRequest.SerializeToString,
@@ -61,9 +66,18 @@ class BlobsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Offer(self, request, context):
+        """The encoding of a file that costs the fewest bytes on the wire, by what the device can decode
+        and holds already. Errors as Read. A controller that does not know this call sends IDENTITY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Read(self, request, context):
         """The file from an offset, in chunks of at most 1 MiB. NOT_FOUND; PERMISSION_DENIED: not named
-        in a lease of this device; OUT_OF_RANGE: the offset is beyond the end.
+        in a lease of this device; OUT_OF_RANGE: the offset is beyond the end; FAILED_PRECONDITION:
+        not in this encoding, ask Offer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +98,11 @@ def add_BlobsServicer_to_server(servicer, server):
                     servicer.FindMissing,
                     request_deserializer=assay_dot_v1_dot_blobs__pb2.FindMissingRequest.FromString,
                     response_serializer=assay_dot_v1_dot_blobs__pb2.FindMissingResponse.SerializeToString,
+            ),
+            'Offer': grpc.unary_unary_rpc_method_handler(
+                    servicer.Offer,
+                    request_deserializer=assay_dot_v1_dot_blobs__pb2.OfferRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_blobs__pb2.OfferResponse.SerializeToString,
             ),
             'Read': grpc.unary_stream_rpc_method_handler(
                     servicer.Read,
@@ -123,6 +142,33 @@ class Blobs(object):
             '/assay.v1.Blobs/FindMissing',
             assay_dot_v1_dot_blobs__pb2.FindMissingRequest.SerializeToString,
             assay_dot_v1_dot_blobs__pb2.FindMissingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Offer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.v1.Blobs/Offer',
+            assay_dot_v1_dot_blobs__pb2.OfferRequest.SerializeToString,
+            assay_dot_v1_dot_blobs__pb2.OfferResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,22 @@ _BlobsFindMissingType = typing_extensions.TypeVar(
     ],
 )
 
+_BlobsOfferType = typing_extensions.TypeVar(
+    '_BlobsOfferType',
+    grpc.UnaryUnaryMultiCallable[
+        assay.v1.blobs_pb2.OfferRequest,
+        assay.v1.blobs_pb2.OfferResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.blobs_pb2.OfferRequest,
+        assay.v1.blobs_pb2.OfferResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        assay.v1.blobs_pb2.OfferRequest,
+        assay.v1.blobs_pb2.OfferResponse,
+    ],
+)
+
 _BlobsReadType = typing_extensions.TypeVar(
     '_BlobsReadType',
     grpc.UnaryStreamMultiCallable[
@@ -73,12 +89,16 @@ _BlobsWriteType = typing_extensions.TypeVar(
     ],
 )
 
-class BlobsStub(typing.Generic[_BlobsFindMissingType, _BlobsReadType, _BlobsWriteType]):
+class BlobsStub(typing.Generic[_BlobsFindMissingType, _BlobsOfferType, _BlobsReadType, _BlobsWriteType]):
     @typing.overload
     def __init__(self: BlobsStub[
         grpc.UnaryUnaryMultiCallable[
             assay.v1.blobs_pb2.FindMissingRequest,
             assay.v1.blobs_pb2.FindMissingResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            assay.v1.blobs_pb2.OfferRequest,
+            assay.v1.blobs_pb2.OfferResponse,
         ],
         grpc.UnaryStreamMultiCallable[
             assay.v1.blobs_pb2.ReadRequest,
@@ -96,6 +116,10 @@ class BlobsStub(typing.Generic[_BlobsFindMissingType, _BlobsReadType, _BlobsWrit
             assay.v1.blobs_pb2.FindMissingRequest,
             assay.v1.blobs_pb2.FindMissingResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            assay.v1.blobs_pb2.OfferRequest,
+            assay.v1.blobs_pb2.OfferResponse,
+        ],
         grpc.aio.UnaryStreamMultiCallable[
             assay.v1.blobs_pb2.ReadRequest,
             assay.v1.blobs_pb2.ReadResponse,
@@ -109,9 +133,15 @@ class BlobsStub(typing.Generic[_BlobsFindMissingType, _BlobsReadType, _BlobsWrit
     FindMissing: _BlobsFindMissingType
     """Which of these the controller does not hold."""
 
+    Offer: _BlobsOfferType
+    """The encoding of a file that costs the fewest bytes on the wire, by what the device can decode
+    and holds already. Errors as Read. A controller that does not know this call sends IDENTITY.
+    """
+
     Read: _BlobsReadType
     """The file from an offset, in chunks of at most 1 MiB. NOT_FOUND; PERMISSION_DENIED: not named
-    in a lease of this device; OUT_OF_RANGE: the offset is beyond the end.
+    in a lease of this device; OUT_OF_RANGE: the offset is beyond the end; FAILED_PRECONDITION:
+    not in this encoding, ask Offer.
     """
 
     Write: _BlobsWriteType
@@ -123,6 +153,10 @@ BlobsAsyncStub: typing_extensions.TypeAlias = BlobsStub[
     grpc.aio.UnaryUnaryMultiCallable[
         assay.v1.blobs_pb2.FindMissingRequest,
         assay.v1.blobs_pb2.FindMissingResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.blobs_pb2.OfferRequest,
+        assay.v1.blobs_pb2.OfferResponse,
     ],
     grpc.aio.UnaryStreamMultiCallable[
         assay.v1.blobs_pb2.ReadRequest,
@@ -144,13 +178,24 @@ class BlobsServicer(metaclass=abc.ABCMeta):
         """Which of these the controller does not hold."""
 
     @abc.abstractmethod
+    def Offer(
+        self,
+        request: assay.v1.blobs_pb2.OfferRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[assay.v1.blobs_pb2.OfferResponse, collections.abc.Awaitable[assay.v1.blobs_pb2.OfferResponse]]:
+        """The encoding of a file that costs the fewest bytes on the wire, by what the device can decode
+        and holds already. Errors as Read. A controller that does not know this call sends IDENTITY.
+        """
+
+    @abc.abstractmethod
     def Read(
         self,
         request: assay.v1.blobs_pb2.ReadRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[assay.v1.blobs_pb2.ReadResponse], collections.abc.AsyncIterator[assay.v1.blobs_pb2.ReadResponse]]:
         """The file from an offset, in chunks of at most 1 MiB. NOT_FOUND; PERMISSION_DENIED: not named
-        in a lease of this device; OUT_OF_RANGE: the offset is beyond the end.
+        in a lease of this device; OUT_OF_RANGE: the offset is beyond the end; FAILED_PRECONDITION:
+        not in this encoding, ask Offer.
         """
 
     @abc.abstractmethod

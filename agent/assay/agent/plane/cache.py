@@ -78,6 +78,12 @@ class ArtifactCache:
         if problem:
             raise DiskFull(f"no room for artifact {ref.digest} ({ref.size_bytes} bytes): {problem}")
 
+    def bases(self) -> list[str]:
+        """What is held, the most recently used first: digests a patch could rest on."""
+        root = self.store.root
+        found = sorted(root.glob("sha256/??/*"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
+        return [f"sha256:{path.name}" for path in found]
+
     def evict_all(self) -> None:
         """Gives up everything that is not pinned, where results need the room."""
         with self._lock:
@@ -104,9 +110,14 @@ class ArtifactCache:
         keep = {digests.hex_of(digest) for pins in self._pins.values() for digest in pins}
         if wanted is not None:
             keep.add(digests.hex_of(wanted.digest))
-        found = [path for path in self._files() if path.name not in keep]
+        found = [p for p in self._files() if p.suffix == ".corrupt" or _digest_of(p) not in keep]
         return sorted(found, key=lambda path: (path.suffix != ".corrupt", path.stat().st_mtime_ns))
 
     def _files(self) -> list[Path]:
         root = self.store.root
         return [*root.glob("sha256/??/*"), *root.glob("partial/*")]
+
+
+def _digest_of(path: Path) -> str:
+    # An encoded form that gathers is named after its file.
+    return path.name.partition(".")[0]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from assay.agent.plane.cache import ArtifactCache
+from assay.agent.plane.encoded import EncodedFetcher
 from assay.core import log
 from assay.core.channel import Backoff
 from assay.core.errors import BadMessage, Cancelled, CorruptArtifact, Unreachable
@@ -26,14 +27,16 @@ class Fetcher:
     cache: ArtifactCache
     read: Read
     rng: random.Random = field(default_factory=random.Random)
+    encoded: EncodedFetcher | None = None
 
     def fetch(self, ref: ArtifactRef, cancel: threading.Event) -> Path:
         """The verified file of ``ref``; what is held already is read anew, so that a bit that
         flipped on disk is found.
 
         An unreachable controller is waited for until ``cancel``, which raises :class:`Cancelled`.
-        Content that is wrong twice raises :class:`CorruptArtifact`; :class:`DiskFull` where there
-        is no room, before anything is asked for.
+        Content that is wrong twice raises :class:`CorruptArtifact`, and after the first time it
+        comes as it is, not encoded; :class:`DiskFull` where there is no room, before anything is
+        asked for.
         """
         held = self.cache.verified(ref)
         if held is not None:
@@ -44,6 +47,10 @@ class Fetcher:
             self.cache.make_room(ref)
             before = self.cache.store.partial_bytes(ref)
             try:
+                if self.encoded is not None and not before and not wrong:
+                    arrived = self.encoded.fetch(ref)
+                    if arrived is not None:
+                        return arrived
                 return self._download(ref, before)
             except (Unreachable, Cancelled) as error:
                 if self.cache.store.partial_bytes(ref) > before:

@@ -9,13 +9,17 @@ from typing import Any
 
 import grpc
 
+from assay.agent.plane.offer import Offer
 from assay.agent.plane.quiet import Packet, QuietWindow
 from assay.core.channel import BLOB_CHUNK_BYTES, error_of
-from assay.core.errors import AssayError, Cancelled
+from assay.core.encoding import Encoding, encodings_here
+from assay.core.errors import AssayError, BadMessage, Cancelled
 from assay.core.model import ArtifactRef
 from assay.v1 import artifact_pb2, blobs_pb2, blobs_pb2_grpc, fleet_pb2, fleet_pb2_grpc
 
 _CALL_S = 30.0
+# The controller may have to encode the file first.
+_OFFER_S = 120.0
 _ANNOUNCE_S = 2.0
 _SLOWEST_BYTES_PER_S = 32_768
 
@@ -75,10 +79,27 @@ class Link:
             call = line.stub.FindMissing.future(request, timeout=_CALL_S)
             return frozenset(_result(line, call, packet).digests)
 
-    def read(self, ref: ArtifactRef, offset: int) -> Iterator[bytes]:
-        """``Blobs.Read`` from ``offset`` on; closing the iterator ends the call."""
+    def offer(self, ref: ArtifactRef, bases: Sequence[str], memory_bytes: int) -> Offer:
+        """``Blobs.Offer``: how ``ref`` travels best to a device that holds ``bases`` and can spare
+        ``memory_bytes``."""
+        request = blobs_pb2.OfferRequest(
+            digest=ref.digest,
+            encodings=[_number(encoding) for encoding in encodings_here()],
+            bases=bases,
+            memory_bytes=memory_bytes,
+        )
+        with self._quiet.packet() as packet:
+            line = self._blobs.open()
+            call = line.stub.Offer.future(request, timeout=_OFFER_S)
+            return _offer(_result(line, call, packet))
+
+    def read(self, ref: ArtifactRef, offset: int, offer: Offer | None = None) -> Iterator[bytes]:
+        """``Blobs.Read`` from ``offset`` on, which counts the bytes of the ``offer`` where one is
+        taken; closing the iterator ends the call."""
         request = blobs_pb2.ReadRequest(digest=ref.digest, offset=offset)
-        timeout_s = _transfer_s(ref.size_bytes - offset)
+        if offer is not None:
+            request.encoding, request.base = _number(offer.encoding), offer.base
+        timeout_s = _transfer_s((offer.wire_bytes if offer else ref.size_bytes) - offset)
         with self._quiet.packet() as packet:
             line = self._blobs.open()
             call = line.stub.Read(request, timeout=timeout_s)
@@ -173,6 +194,17 @@ def _failure(line: _Line, error: grpc.RpcError, packet: Packet) -> AssayError:
 def _transfer_s(size_bytes: int) -> float:
     """A slow link is no failure; what is cut off here resumes where it was."""
     return 60.0 + size_bytes / _SLOWEST_BYTES_PER_S
+
+
+def _number(encoding: Encoding) -> blobs_pb2.Encoding.ValueType:
+    return blobs_pb2.Encoding.Value(f"ENCODING_{encoding.name}")
+
+
+def _offer(reply: blobs_pb2.OfferResponse) -> Offer:
+    for encoding in Encoding:
+        if reply.encoding == _number(encoding):
+            return Offer(encoding, reply.wire_bytes, reply.base, reply.window_log)
+    raise BadMessage(f"the controller offers encoding {reply.encoding}, which nobody asked for")
 
 
 def _write_requests(

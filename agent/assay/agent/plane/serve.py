@@ -19,6 +19,7 @@ from assay.agent.measuring.observe import RunPaths
 from assay.agent.measuring.outcome import refused_results
 from assay.agent.plane.cache import ArtifactCache
 from assay.agent.plane.drain import Drain
+from assay.agent.plane.encoded import EncodedFetcher
 from assay.agent.plane.ending import Ending, end_by_exception
 from assay.agent.plane.facts import FactsSource
 from assay.agent.plane.fetch import Fetcher
@@ -104,7 +105,7 @@ class Agent:
         self._pulse = Pulse(notifier, self._book, identity.fleet_address)
         ask = functools.partial(ask_by_child, home, self._quiet)
         self._renewal = Renewal(home, identity, self._dial_as, ask, self._clock)
-        health = HealthReader(config.sysroot, config.home, self._spool)
+        self._health = health = HealthReader(config.sysroot, config.home, self._spool)
         self._session = Session(
             link=self._link,
             book=self._book,
@@ -203,7 +204,13 @@ class Agent:
         return RoundExecutor(
             book=self._book,
             spool=self._spool,
-            fetcher=Fetcher(cache, self._link.read),
+            fetcher=Fetcher(
+                cache,
+                self._link.read,
+                encoded=EncodedFetcher(
+                    cache, self._link.offer, self._link.read, self._decoding_memory_bytes
+                ),
+            ),
             traces=traces,
             quiet=self._quiet,
             measure=self._measure,
@@ -216,6 +223,10 @@ class Agent:
             scrapes=lambda: self._exporter.scrapes if self._exporter is not None else 0,
             clock=self._clock,
         )
+
+    def _decoding_memory_bytes(self) -> int:
+        """A quarter of what is free: a device that swaps is a device that measures wrong."""
+        return int(self._health.read().memory_available_bytes) // 4
 
     def _start_exporter(self, host: str, port: int, health: HealthReader) -> None:
         # An HTTP server is 2 MB that most agents do without.

@@ -19,6 +19,7 @@ from pathlib import Path
 import grpc
 
 from assay.controller.blobs.directory import DirectoryBlobs
+from assay.controller.blobs.encodings import Encodings
 from assay.controller.blobs.service import BlobsGuard, BlobsServicer
 from assay.controller.home import Home
 from assay.controller.identity.pki import Authority
@@ -48,7 +49,9 @@ def main(home: Home, host: str, port: int) -> None:
         interceptors=[BlobsGuard()],
         options=SERVER_OPTIONS,
     )
-    blobs_pb2_grpc.add_BlobsServicer_to_server(BlobsServicer(store, blobs, time.time_ns), server)
+    blobs_pb2_grpc.add_BlobsServicer_to_server(
+        BlobsServicer(store, blobs, Encodings(home.artifacts), time.time_ns), server
+    )
     identity = Authority(home.pki, dt.datetime.now(dt.UTC)).current_server_identity()
     try:
         bound = listen(

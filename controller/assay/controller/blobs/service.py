@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from assay.controller.blobs.base import Blobs
+from assay.controller.blobs.encodings import Encodings
 from assay.controller.blobs.limits import DailyQuota, TransferSlots
 from assay.controller.records import Admission
 from assay.controller.server.peer import admitted, device_id_of
@@ -15,6 +16,7 @@ from assay.controller.store.base import Store
 from assay.core import log
 from assay.core.channel import status_of
 from assay.core.digest import is_digest
+from assay.core.encoding import Encoding
 from assay.core.errors import AssayError, BadMessage, PermissionDenied
 from assay.core.model import MEDIA_NPZ, ArtifactRef
 from assay.v1 import blobs_pb2, blobs_pb2_grpc
@@ -23,6 +25,14 @@ MAX_TRACE_BYTES = 256 << 20
 TRANSFERS_PER_DEVICE = 8
 TRACE_BYTES_PER_DAY = 8 << 30
 _MAX_DIGESTS = 1_000
+_MAX_BASES = 100
+_NUMBERS = {
+    encoding: blobs_pb2.Encoding.Value(f"ENCODING_{encoding.name}") for encoding in Encoding
+}
+_ENCODINGS = {
+    blobs_pb2.ENCODING_UNSPECIFIED: Encoding.IDENTITY,
+    **{number: encoding for encoding, number in _NUMBERS.items()},
+}
 
 _log = log.get(__name__)
 
@@ -30,9 +40,12 @@ _log = log.get(__name__)
 class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
     """A device reads what its leases name and writes traces within its quota."""
 
-    def __init__(self, store: Store, blobs: Blobs, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, blobs: Blobs, encodings: Encodings, now_ns: Callable[[], int]
+    ) -> None:
         self._store = store
         self._blobs = blobs
+        self._encodings = encodings
         self._quota = DailyQuota(TRACE_BYTES_PER_DAY, now_ns)
         self._slots = TransferSlots(TRANSFERS_PER_DEVICE)
 
@@ -47,19 +60,51 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
         missing = [digest for digest in request.digests if not self._blobs.has(digest)]
         return blobs_pb2.FindMissingResponse(digests=missing)
 
+    def Offer(self, request: blobs_pb2.OfferRequest, context: Any) -> blobs_pb2.OfferResponse:
+        """The encoding that costs the fewest bytes."""
+        device = self._reader(request.digest, context)
+        if len(request.bases) > _MAX_BASES:
+            raise BadMessage(f"name at most {_MAX_BASES} bases")
+        _check_digests(request.bases)
+        bases = self._store.ever_leased(device.device_id, request.bases)
+        accepted = {_encoding_of(number) for number in request.encodings if number in _ENCODINGS}
+        with self._slots.one(device.device_id):
+            offer = self._encodings.offer(
+                request.digest,
+                accepted,
+                [base for base in request.bases if base in bases],
+                request.memory_bytes,
+            )
+        return blobs_pb2.OfferResponse(
+            encoding=_NUMBERS[offer.encoding],
+            base=offer.base,
+            wire_bytes=offer.wire_bytes,
+            window_log=offer.window_log,
+        )
+
+    def _reader(self, digest: str, context: Any) -> Admission:
+        device = admitted(self._store, device_id_of(context))
+        _check_digests([digest])
+        if not self._store.may_read(device.device_id, digest):
+            raise PermissionDenied(f"no lease of device {device.name} names artifact {digest}")
+        return device
+
     def Read(
         self, request: blobs_pb2.ReadRequest, context: Any
     ) -> Iterator[blobs_pb2.ReadResponse]:
         """One file from an offset."""
-        device = admitted(self._store, device_id_of(context))
-        _check_digests([request.digest])
-        if not self._store.may_read(device.device_id, request.digest):
-            raise PermissionDenied(
-                f"no lease of device {device.name} names artifact {request.digest}"
-            )
+        device = self._reader(request.digest, context)
         with self._slots.one(device.device_id):
-            for chunk in self._blobs.read(request.digest, request.offset):
+            for chunk in self._chunks(request):
                 yield blobs_pb2.ReadResponse(data=chunk)
+
+    def _chunks(self, request: blobs_pb2.ReadRequest) -> Iterator[bytes]:
+        encoding = _encoding_of(request.encoding)
+        if encoding is Encoding.IDENTITY:
+            return self._blobs.read(request.digest, request.offset)
+        if encoding is Encoding.ZSTD_PATCH:
+            _check_digests([request.base])
+        return self._encodings.read(request.digest, encoding, request.base, request.offset)
 
     def Write(
         self, request_iterator: Iterator[blobs_pb2.WriteRequest], context: Any
@@ -137,6 +182,13 @@ def _as_assay(error: Exception, method: str) -> AssayError:
         return error
     _log.error("call failed", method=method, exc_info=error)
     return AssayError("the controller failed to answer this call; its log says why")
+
+
+def _encoding_of(number: int) -> Encoding:
+    found = _ENCODINGS.get(number)  # type: ignore[call-overload]
+    if found is None:
+        raise BadMessage(f"encoding {number} is not known here; upgrade the controller")
+    return found  # type: ignore[no-any-return]
 
 
 def _check_digests(digests: Iterable[str]) -> None:

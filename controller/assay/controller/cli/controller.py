@@ -36,6 +36,11 @@ def controller() -> None:
     help="Ask for the viewer's token, over TLS, on loopback too; elsewhere it is always so.",
 )
 @click.option(
+    "--admin-port",
+    type=int,
+    help="Operators with a certificate call here.  [default: the home's admin.sock alone]",
+)
+@click.option(
     "--advertise",
     default="",
     help="Host that devices are told to call.  [default: --host, or what they dialled]",
@@ -53,6 +58,7 @@ def serve_command(
     live_port: int | None,
     live: bool,
     live_tls: bool,
+    admin_port: int | None,
     advertise: str,
     names: tuple[str, ...],
 ) -> None:
@@ -69,6 +75,7 @@ def serve_command(
         live_port=live_port,
         live=live,
         live_tls=live_tls,
+        admin_port=admin_port,
         advertised_host=advertise,
         names=names,
         log_level=ctx.meta.get("assay.level", "info"),
@@ -98,8 +105,10 @@ def status_command(output_format: str) -> None:
         "blobs": found.blobs_address,
         "metrics": found.metrics_address,
         "live": found.live_url,
+        "admin": found.admin_address,
         "up_s": (time.time_ns() - found.started_ns) // 1_000_000_000,
         "home": str(home.root),
     }
-    columns = ["pid", "version", "up_s", "enrolment", "fleet", "blobs", "metrics", "live", "home"]
+    columns = ["pid", "version", "up_s", "enrolment", "fleet", "blobs", "metrics", "live", "admin"]
+    columns.append("home")
     print_rows([row], columns, output_format)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import click
 
+from assay.controller.admin.base import Administration, DeviceChange, DeviceVerb
+from assay.controller.cli.office import with_office
 from assay.controller.cli.token import utc
-from assay.controller.home import Home
-from assay.controller.records import DeviceRecord, DeviceState
-from assay.controller.store import open_store
+from assay.controller.records import DeviceRecord, Duty
 from assay.core.errors import UsageError
 from assay.core.jsonable import jsonable
 from assay.core.listing import format_option, print_rows
@@ -25,20 +24,22 @@ def device() -> None:
 
 @device.command("list")
 @format_option
-def list_command(output_format: str) -> None:
+@with_office
+def list_command(office: Administration, output_format: str) -> None:
     """Print every device that enrolled."""
     now_ns = time.time_ns()
-    rows = [_row(record, now_ns) for record in open_store(Home.default()).devices()]
-    columns = ["name", "state", "seen", "class", "board", "runtimes", "labels", "device_id"]
+    rows = [_row(record, now_ns) for record in office.devices()]
+    columns = ["name", "state", "duty", "seen", "class", "board", "runtimes", "labels", "device_id"]
     print_rows(rows, columns, output_format)
 
 
 @device.command("show")
 @click.argument("name")
 @format_option
-def show_command(name: str, output_format: str) -> None:
+@with_office
+def show_command(office: Administration, name: str, output_format: str) -> None:
     """Print everything a device says about itself, one fact a line."""
-    record = open_store(Home.default()).device(name)
+    record = office.device(name)
     rows = [
         {"fact": fact, "value": value}
         for fact, value in _facts(record, time.time_ns())
@@ -47,56 +48,96 @@ def show_command(name: str, output_format: str) -> None:
     print_rows(rows, ["fact", "value"], output_format)
 
 
+@device.command("approve")
+@click.argument("name")
+@with_office
+def approve_command(office: Administration, name: str) -> None:
+    """Let a device in that joined with a token that asks for approval."""
+    office.change_device(name, DeviceChange(DeviceVerb.APPROVE))
+    click.echo(f"device {name} approved; it gets work from its next call on", err=True)
+
+
 @device.command("revoke")
 @click.argument("name")
-def revoke_command(name: str) -> None:
+@with_office
+def revoke_command(office: Administration, name: str) -> None:
     """Shut a device out for good, from its next call on; its results stay."""
-    store = open_store(Home.default())
-    store.update_device(replace(store.device(name), state=DeviceState.REVOKED))
+    office.change_device(name, DeviceChange(DeviceVerb.REVOKE))
     click.echo(f"device {name} revoked; what it was leased goes back when the lease ends", err=True)
 
 
 @device.command("release")
 @click.argument("name")
-def release_command(name: str) -> None:
+@with_office
+def release_command(office: Administration, name: str) -> None:
     """Let a quarantined device speak again."""
-    store = open_store(Home.default())
-    record = store.device(name)
-    if record.state is not DeviceState.QUARANTINED:
-        raise UsageError(f"device {name} is {record.state.value}, not quarantined")
-    store.update_device(replace(record, state=DeviceState.ACTIVE))
+    office.change_device(name, DeviceChange(DeviceVerb.RELEASE))
     click.echo(f"device {name} released", err=True)
+
+
+@device.command("cordon")
+@click.argument("name")
+@click.option("--reason", default="", help="Shown in `assay device show`.")
+@with_office
+def cordon_command(office: Administration, name: str, reason: str) -> None:
+    """Grant a device nothing new; the round it holds goes on, and its sweeps wait."""
+    office.change_device(name, DeviceChange(DeviceVerb.CORDON, reason=reason))
+    click.echo(f"device {name} cordoned; `assay device uncordon {name}` ends it", err=True)
+
+
+@device.command("uncordon")
+@click.argument("name")
+@click.option("--skip-canary", is_flag=True, help="Back to work at once, also after a fault.")
+@with_office
+def uncordon_command(office: Administration, name: str, skip_canary: bool) -> None:
+    """Put a device back to work; after a fault it measures the canary first and returns if well."""
+    change = DeviceChange(DeviceVerb.UNCORDON, skip_canary=skip_canary)
+    record = office.change_device(name, change)
+    trial = "" if record.duty is Duty.ON else " on probation: its health canary decides"
+    click.echo(f"device {name} is back{trial}", err=True)
+
+
+@device.command("drain")
+@click.argument("name")
+@click.option("--reason", default="", help="Shown in `assay device show`.")
+@with_office
+def drain_command(office: Administration, name: str, reason: str) -> None:
+    """As cordon, and the device itself is told to take nothing; `uncordon` ends it."""
+    office.change_device(name, DeviceChange(DeviceVerb.DRAIN, reason=reason))
+    click.echo(f"device {name} drains; `assay device uncordon {name}` ends it", err=True)
 
 
 @device.command("label")
 @click.argument("name")
 @click.argument("labels", nargs=-1, required=True, metavar="KEY=VALUE|KEY-...")
-def label_command(name: str, labels: tuple[str, ...]) -> None:
-    """Set labels (KEY=VALUE) or drop them (KEY-); sweeps select devices by them."""
-    store = open_store(Home.default())
-    record = store.device(name)
-    changed = dict(record.labels)
+@with_office
+def label_command(office: Administration, name: str, labels: tuple[str, ...]) -> None:
+    """Set labels (KEY=VALUE) or drop them (KEY-); sweeps select devices by them.
+
+    Devices with the same label shared.THING=NAME never measure at once.
+    """
+    wanted: dict[str, str] = {}
+    drops: list[str] = []
     for label in labels:
         key, equals, value = label.partition("=")
         if equals and key:
-            changed[key] = value
+            wanted[key] = value
         elif not equals and key.endswith("-") and key != "-":
-            changed.pop(key.removesuffix("-"), None)
+            drops.append(key.removesuffix("-"))
         else:
             raise UsageError(f"{label!r} is no label: write KEY=VALUE to set, KEY- to drop")
-    store.update_device(replace(record, labels=changed))
-    click.echo(f"device {name}: {_labels(changed) or 'no labels'}", err=True)
+    change = DeviceChange(DeviceVerb.LABEL, labels=wanted, drop_labels=tuple(drops))
+    record = office.change_device(name, change)
+    click.echo(f"device {name}: {_labels(record.labels) or 'no labels'}", err=True)
 
 
 @device.command("rename")
 @click.argument("name")
 @click.argument("new_name")
-def rename_command(name: str, new_name: str) -> None:
+@with_office
+def rename_command(office: Administration, name: str, new_name: str) -> None:
     """Give a device another name; its identity and its results stay."""
-    from assay.controller.identity.enrol import check_name
-
-    store = open_store(Home.default())
-    store.update_device(replace(store.device(name), name=check_name(new_name)))
+    office.change_device(name, DeviceChange(DeviceVerb.RENAME, new_name=new_name))
     click.echo(f"device {name} is now {new_name}", err=True)
 
 
@@ -105,6 +146,7 @@ def _row(record: DeviceRecord, now_ns: int) -> dict[str, object]:
     return {
         "name": record.name,
         "state": record.state.value,
+        "duty": record.duty.value,
         "seen": _seen(record, now_ns),
         "class": facts.device_class if facts else None,
         "board": facts.board if facts else None,
@@ -131,6 +173,8 @@ def _facts(record: DeviceRecord, now_ns: int) -> list[tuple[str, object]]:
         ("name", record.name),
         ("device_id", record.device_id),
         ("state", record.state.value),
+        ("duty", record.duty.value),
+        ("off duty because", record.duty_reason),
         ("seen", _seen(record, now_ns)),
         ("enrolled", utc(record.enrolled_ns)),
         ("certificate ends", utc(record.certificate_not_after_ns)),

@@ -7,10 +7,11 @@ import time
 
 import click
 
-from assay.controller.home import Home
+from assay.controller.admin.base import Administration
+from assay.controller.cli.office import with_office
 from assay.controller.records import TokenRecord
-from assay.controller.store import open_store
 from assay.core.listing import format_option, print_rows
+from assay.core.token import JoinToken
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -41,16 +42,17 @@ def token() -> None:
 @click.option("--uses", type=click.IntRange(1), default=1, show_default=True, help="Devices.")
 @click.option("--expires", type=Lifetime(), default="24h", show_default=True, help="Lifetime.")
 @click.option("--note", default="", help="What it is for.")
-def create_command(uses: int, expires: int, note: str) -> None:
+@click.option("--approval", is_flag=True, help="Devices wait for `assay device approve`.")
+@with_office
+def create_command(
+    office: Administration, uses: int, expires: int, note: str, approval: bool
+) -> None:
     """Print a new join token; it is shown this once and kept only as a hash."""
-    from assay.controller.identity.enrol import create_token
-
-    home = Home.default().create()
-    made = create_token(home, open_store(home), note=note, uses=uses, lifetime_s=expires)
-    click.echo(str(made))
+    made = office.create_token(note=note, uses=uses, lifetime_s=expires, approval=approval)
+    click.echo(made)
     devices = "one device" if uses == 1 else f"{uses} devices"
     click.echo(
-        f"token {made.token_id} is for {devices}; on each: "
+        f"token {JoinToken.parse(made).token_id} is for {devices}; on each: "
         "assay-agent enrol --controller HOST:PORT --token TOKEN "
         "(`assay controller status` shows the enrolment port)",
         err=True,
@@ -59,18 +61,21 @@ def create_command(uses: int, expires: int, note: str) -> None:
 
 @token.command("list")
 @format_option
-def list_command(output_format: str) -> None:
+@with_office
+def list_command(office: Administration, output_format: str) -> None:
     """Print every token, without its secret."""
     now_ns = time.time_ns()
-    rows = [_row(record, now_ns) for record in open_store(Home.default()).tokens()]
-    print_rows(rows, ["token", "state", "uses_left", "expires", "note"], output_format)
+    rows = [_row(record, now_ns) for record in office.tokens()]
+    columns = ["token", "state", "uses_left", "expires", "approval", "note"]
+    print_rows(rows, columns, output_format)
 
 
 @token.command("revoke")
 @click.argument("token_id")
-def revoke_command(token_id: str) -> None:
+@with_office
+def revoke_command(office: Administration, token_id: str) -> None:
     """Make a token worthless; devices that joined with it stay."""
-    open_store(Home.default()).revoke_token(token_id)
+    office.revoke_token(token_id)
     click.echo(f"token {token_id} revoked", err=True)
 
 
@@ -81,6 +86,7 @@ def _row(record: TokenRecord, now_ns: int) -> dict[str, object]:
         "uses_left": record.uses_left,
         "expires": utc(record.expires_ns),
         "created": utc(record.created_ns),
+        "approval": record.approval,
         "note": record.note,
     }
 

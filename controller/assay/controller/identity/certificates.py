@@ -21,11 +21,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from assay.core.errors import BadMessage, Unauthenticated
 
 DEVICE_URI = "assay://device/"
+OPERATOR_URI = "assay://operator/"
 DEVICE_DAYS = 30
 SERVER_DAYS = 820
 _CA_DAYS = 3650
 _BACKDATED_DEVICE_DAYS = 2
-_BACKDATED_SERVER_DAYS = 5 * 365
+BACKDATED_SERVER = dt.timedelta(days=5 * 365)
 
 _DER = serialization.Encoding.DER
 _SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
@@ -56,16 +57,20 @@ class Issuer:
     key: ec.EllipticCurvePrivateKey
 
 
-def authority_certificate(key: ec.EllipticCurvePrivateKey, now: dt.datetime) -> x509.Certificate:
-    """A certificate authority that signs itself; it may sign leaves and no further authority."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Assay CA")])
+def authority_certificate(
+    key: ec.EllipticCurvePrivateKey, now: dt.datetime, number: int = 1
+) -> x509.Certificate:
+    """A certificate authority that signs itself; it may sign leaves and no further authority.
+    ``number`` tells those of one controller apart: TLS looks an issuer up by its name."""
+    common_name = "Assay CA" if number == 1 else f"Assay CA {number}"
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     return (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=_BACKDATED_SERVER_DAYS))
+        .not_valid_before(now - BACKDATED_SERVER)
         .not_valid_after(now + dt.timedelta(days=_CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
@@ -84,7 +89,7 @@ def server_certificate(
         common_name="assay controller",
         names=[general_name(name) for name in names],
         use=ExtendedKeyUsageOID.SERVER_AUTH,
-        not_before=now - dt.timedelta(days=_BACKDATED_SERVER_DAYS),
+        not_before=now - BACKDATED_SERVER,
         not_after=now + dt.timedelta(days=SERVER_DAYS),
     )
 
@@ -104,12 +109,28 @@ def device_certificate(
     )
 
 
-def read_device(issuer: x509.Certificate, certificate_pem: bytes) -> DeviceCertificate:
-    """What a device's certificate says; :class:`Unauthenticated` unless ``issuer`` signed it. Its
-    dates are for the caller to judge."""
+def operator_certificate(
+    issuer: Issuer, key: ec.EllipticCurvePublicKey, name: str, certificate_id: str, end: dt.datetime
+) -> x509.Certificate:
+    """An operator's certificate, good until ``end``; it names itself too, since one operator has
+    one good certificate at a time."""
+    return _leaf(
+        issuer,
+        key,
+        common_name=name,
+        names=[x509.UniformResourceIdentifier(f"{OPERATOR_URI}{name}/{certificate_id}")],
+        use=ExtendedKeyUsageOID.CLIENT_AUTH,
+        not_before=issuer.certificate.not_valid_before_utc,
+        not_after=end,
+    )
+
+
+def read_device(issuers: Sequence[x509.Certificate], certificate_pem: bytes) -> DeviceCertificate:
+    """What a device's certificate says; :class:`Unauthenticated` unless one of ``issuers`` signed
+    it. Its dates are for the caller to judge."""
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
-        certificate.verify_directly_issued_by(issuer)
+        _verify(certificate, issuers)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as error:
         raise Unauthenticated(f"this is no certificate of this controller: {error}") from None
@@ -144,6 +165,16 @@ def general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+def _verify(certificate: x509.Certificate, issuers: Sequence[x509.Certificate]) -> None:
+    for issuer in issuers[:-1]:
+        try:
+            certificate.verify_directly_issued_by(issuer)
+            return
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+    certificate.verify_directly_issued_by(issuers[-1])
 
 
 def _leaf(

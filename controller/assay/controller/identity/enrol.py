@@ -51,9 +51,11 @@ def create_token(
     note: str = "",
     uses: int = 1,
     lifetime_s: int = 86_400,
+    approval: bool = False,
     now_ns: int | None = None,
 ) -> JoinToken:
-    """A token for ``uses`` devices within ``lifetime_s`` from now; its text is kept nowhere.
+    """A token for ``uses`` devices within ``lifetime_s`` from now; its text is kept nowhere. With
+    ``approval`` they wait for an operator's.
 
     Makes the certificate authority of ``home`` where there is none yet: its hash is in the token.
     """
@@ -70,6 +72,7 @@ def create_token(
             expires_ns=now_ns + lifetime_s * _S,
             uses_left=uses,
             note=note,
+            approval=approval,
         )
     )
     return token
@@ -157,7 +160,7 @@ class Enroller:
             raise Unauthenticated(f"this controller does not know device {device_id}") from None
 
     def _certify(self, device: DeviceRecord, request: DeviceRequest) -> Enrolled:
-        if device.state is not DeviceState.ACTIVE:
+        if device.state not in (DeviceState.ACTIVE, DeviceState.PENDING):
             raise PermissionDenied(
                 f"device {device.name} was {device.state.value}; its key is not accepted any more: "
                 "delete the device's identity and enrol it with a new key"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from assay.controller.planning import scheduler
 from assay.controller.planning.plan import lease_ns
 from assay.controller.planning.scheduler import Key
-from assay.controller.records import Admission, DeviceState, Standing
-from assay.controller.server.peer import checked, stranger
+from assay.controller.records import Admission, DeviceState, Duty, Standing
+from assay.controller.server.peer import heard, stranger
 from assay.controller.server.presence import Presence
 from assay.controller.store.base import Store
 from assay.core import log
@@ -45,6 +45,14 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a device is told: the rounds it should hold, and whether to take nothing new."""
+
+    rounds: tuple[Round, ...]
+    drain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Desk:
     """Settles reports against the store. Blocking; call it from a worker thread."""
 
@@ -52,8 +60,8 @@ class Desk:
     presence: Presence
     now_ns: Callable[[], int]
 
-    def arrive(self, report: Report, request: fleet_pb2.SyncRequest) -> tuple[Round, ...]:
-        """The rounds the device should hold from now on.
+    def arrive(self, report: Report, request: fleet_pb2.SyncRequest) -> Answer:
+        """What the device should hold from now on.
 
         What the device no longer holds is settled only here, on arrival: later, while the call
         waits, its report is no longer news.
@@ -69,7 +77,8 @@ class Desk:
         for round_id, fence in found.accepted:
             self.store.accept_round(round_id, fence)
         if not found.ended:
-            return found.kept or self._grant(report, standing.queued)
+            rounds = found.kept or self._grant(report, standing.queued)
+            return Answer(rounds, _drains(device))
         for round_id, fence in found.ended:
             state = self.store.release_round(round_id, fence, scheduler.MAX_GRANTS)
             if state is not None:
@@ -82,18 +91,18 @@ class Desk:
                 )
         return self.look(report)
 
-    def look(self, report: Report) -> tuple[Round, ...]:
+    def look(self, report: Report) -> Answer:
         """The same after a wait, without taking the old report for a new one."""
         standing = self._standing(report.device_id)
         kept = tuple(held.round for held in standing.leased if not held.cancelled)
-        return kept or self._grant(report, standing.queued)
+        return Answer(kept or self._grant(report, standing.queued), _drains(standing.device))
 
     def _standing(self, device_id: str) -> Standing:
         try:
             standing = self.store.standing(device_id)
         except NotFound:
             raise stranger(device_id) from None
-        checked(standing.device)
+        heard(standing.device)
         return standing
 
     def _grant(self, report: Report, queued: Sequence[Key]) -> tuple[Round, ...]:
@@ -122,3 +131,7 @@ class Desk:
             f"two boards speak as device {device.name} (a cloned card?): both are shut out; enrol "
             f"each anew, or `assay device release {device.name}` if there is only one"
         )
+
+
+def _drains(device: Admission) -> bool:
+    return device.duty is Duty.DRAINING

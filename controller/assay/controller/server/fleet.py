@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from assay.controller.identity.enrol import Enroller
 from assay.controller.planning import scheduler
 from assay.controller.records import Recorded, RecordOutcome
-from assay.controller.server.desk import Desk, Report
+from assay.controller.server.desk import Answer, Desk, Report
 from assay.controller.server.peer import admitted, device_id_of
 from assay.controller.server.recorder import Recorder
 from assay.controller.server.waiting import WaitingRoom
@@ -60,12 +60,12 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         proto = scheduler.negotiate(request.proto_min, request.proto_max)
         report = Report.of(device_id, request)
         self._room.wake(device_id)
-        rounds = await self._blocking(lambda: self._desk.arrive(report, request))
+        answer = await self._blocking(lambda: self._desk.arrive(report, request))
         wait_s = min(request.wait.ToNanoseconds() / 1e9, MAX_WAIT_S)
-        if wait_s > 0 and not _is_news(rounds, report):
-            await self._room.until_news(device_id, _keys(rounds), report.accepting, wait_s)
-            rounds = await self._blocking(lambda: self._desk.look(report))
-        return self._response(proto, rounds, long_poll=wait_s > 0)
+        if wait_s > 0 and not _is_news(answer.rounds, report):
+            await self._room.until_news(device_id, _keys(answer.rounds), report.accepting, wait_s)
+            answer = await self._blocking(lambda: self._desk.look(report))
+        return self._response(proto, answer, long_poll=wait_s > 0)
 
     async def ReportResults(
         self, request: fleet_pb2.ReportResultsRequest, context: Any
@@ -92,12 +92,10 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
     async def _blocking(self, action: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, action)
 
-    def _response(
-        self, proto: int, rounds: tuple[Round, ...], *, long_poll: bool
-    ) -> fleet_pb2.SyncResponse:
+    def _response(self, proto: int, answer: Answer, *, long_poll: bool) -> fleet_pb2.SyncResponse:
         next_s = scheduler.next_sync_in_s(
             devices=self._desk.presence.count(),
-            holding=bool(rounds),
+            holding=bool(answer.rounds),
             long_poll=long_poll,
             rng=self._rng,
         )
@@ -106,7 +104,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         return fleet_pb2.SyncResponse(
             proto=proto,
             next_sync_in=next_sync_in,
-            assignments=[cast(job_pb2.Round, to_proto(round_)) for round_ in rounds],
+            assignments=[cast(job_pb2.Round, to_proto(round_)) for round_ in answer.rounds],
+            drain=answer.drain,
         )
 
 

@@ -40,12 +40,19 @@ def _guarded(behaviour: Behaviour, method: str) -> Behaviour:
     async def call(request: Any, context: Any) -> Any:
         try:
             return await behaviour(request, context)
+        except grpc.aio.AbortError:
+            raise
         except AssayError as raised:
             error = raised
             _log.info("call refused", method=method, code=error.code, reason=str(error))
         except Exception:
             _log.exception("call failed", method=method)
             error = AssayError("the controller failed to answer this call; its log says why")
-        await context.abort(*status_of(error))
+        await refuse(context, error)
 
     return call
+
+
+async def refuse(context: Any, error: AssayError) -> None:
+    """Ends the call with what ``error`` means; does not return."""
+    await context.abort(*status_of(error))

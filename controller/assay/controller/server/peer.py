@@ -12,10 +12,16 @@ from assay.core.errors import NotFound, PermissionDenied, Unauthenticated
 _SAN = "x509_subject_alternative_name"
 
 
-def device_id_of(context: Any) -> str:
-    """The device id in the peer's verified certificate (of a sync or aio servicer context)."""
+def names_of(context: Any) -> list[str]:
+    """The alternative names in the peer's verified certificate (of a sync or aio servicer
+    context); empty where it showed none."""
     values = context.auth_context().get(_SAN, ())
-    names: list[str] = [value.decode(errors="replace") for value in values]
+    return [value.decode(errors="replace") for value in values]
+
+
+def device_id_of(context: Any) -> str:
+    """The device id in the peer's verified certificate."""
+    names = names_of(context)
     ids = [name.removeprefix(DEVICE_URI) for name in names if name.startswith(DEVICE_URI)]
     if len(ids) != 1 or not ids[0]:
         raise Unauthenticated("the client certificate names no device; enrol the device first")
@@ -39,6 +45,11 @@ def checked(device: Admission) -> Admission:
             "the controller says more"
         )
     return device
+
+
+def heard(device: Admission) -> Admission:
+    """``device`` if it may sync: one that waits for approval may, so that it can be looked at."""
+    return device if device.state is DeviceState.PENDING else checked(device)
 
 
 def stranger(device_id: str) -> Unauthenticated:

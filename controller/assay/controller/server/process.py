@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health, health_pb2_grpc
 
 from assay.controller.identity.enrol import Enroller
 from assay.controller.identity.pki import Authority, ServerIdentity
@@ -68,6 +69,7 @@ class ControlServers:
         self._recorder = Recorder(store, now_ns)
         self._room = WaitingRoom(lambda: self._blocking(store.wishes))
         self._servers: list[grpc.aio.Server] = []
+        self._health = health.aio.HealthServicer()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, identity: ServerIdentity, wanted: Listening) -> Listening:
@@ -97,6 +99,8 @@ class ControlServers:
         open_ = server_credentials(identity, ask_client=False)
         enrol_port = listen(enrolment, wanted.host, wanted.enrol_port, open_, option="--enrol-port")
 
+        for server in (fleet, enrolment):
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self._servers = [fleet, enrolment]
         for server in self._servers:
             await server.start()
@@ -120,6 +124,7 @@ class ControlServers:
     async def stop(self) -> None:
         """Ends cleanly within a second or two."""
         self._room.close()
+        await self._health.enter_graceful_shutdown()
         await asyncio.gather(*(server.stop(_GRACE_S) for server in self._servers))
         for task in self._tasks:
             task.cancel()

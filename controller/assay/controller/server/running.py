@@ -31,6 +31,8 @@ class ServingController:
     version: str
     live_port: int = 0
     live_secure: bool = False
+    admin_port: int = 0
+    admin_socket: str = ""
 
     @property
     def enrolment_address(self) -> str:
@@ -57,6 +59,13 @@ class ServingController:
         """Where a browser finds the live page; empty where there is none."""
         scheme = "https" if self.live_secure else "http"
         return f"{scheme}://{self._address(self.live_port)}/" if self.live_port else ""
+
+    @property
+    def admin_address(self) -> str:
+        """Where operators call; the socket where there is no port, empty where there is neither."""
+        if self.admin_port:
+            return self._address(self.admin_port)
+        return f"unix:{self.admin_socket}" if self.admin_socket else ""
 
     def _address(self, port: int) -> str:
         # Whoever listens everywhere is reached on loopback from here.

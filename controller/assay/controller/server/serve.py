@@ -15,6 +15,7 @@ from assay.controller.blobs.child import blob_command, blob_process
 from assay.controller.home import Home
 from assay.controller.identity.pki import Authority
 from assay.controller.metrics.vitals import VitalsBoard
+from assay.controller.server.administering import AdminServer
 from assay.controller.server.listening import check_free, is_free
 from assay.controller.server.process import ControlServers, Listening
 from assay.controller.server.running import (
@@ -47,7 +48,8 @@ class ServeOptions:
     """How to serve.
 
     A port that is None is the one of the last time, else the usual one, else any free one; 0 is any
-    free one; a given one is that one or an error. Devices are told to call ``advertised_host``
+    free one; a given one is that one or an error; but without an ``admin_port`` administration is
+    by the socket alone. Devices are told to call ``advertised_host``
     (empty: ``host``, or the address they dialled where that is every interface). ``names`` are
     further names for the server's certificate.
     """
@@ -61,6 +63,7 @@ class ServeOptions:
     live_port: int | None = None
     live: bool = True
     live_tls: bool = False
+    admin_port: int | None = None
     advertised_host: str = ""
     names: tuple[str, ...] = ()
     log_level: str = "info"
@@ -114,6 +117,9 @@ async def _serve(
                 advertised_host(options),
             ),
         )
+        admin = AdminServer(home, store, time.time_ns)
+        parts.push_async_callback(admin.stop)
+        admin_socket, admin_port = await admin.start(identity, options.host, options.admin_port)
         metrics_port = 0
         if options.metrics:
             metrics_port = await _start_metrics(
@@ -133,6 +139,8 @@ async def _serve(
             metrics_port=metrics_port,
             live_port=live_port,
             live_secure=live_secure,
+            admin_port=admin_port,
+            admin_socket=admin_socket,
             started_ns=time.time_ns(),
             version=__version__,
         )
@@ -152,6 +160,8 @@ def _stop_on_signals() -> asyncio.Event:
 
 def _choose_ports(home: Home, options: ServeOptions) -> dict[str, int]:
     """Every port to ask for (0: any), all checked before anything starts."""
+    if options.admin_port is not None:
+        check_free(options.host, options.admin_port, option="--admin-port")
     last = last_ports(home)
     chosen: dict[str, int] = {}
     for name, (option, usual) in _PORTS.items():
@@ -204,6 +214,7 @@ def _addresses(serving: ServingController) -> dict[str, str]:
         "blobs": serving.blobs_address,
         "metrics": serving.metrics_address,
         "live": serving.live_url,
+        "admin": serving.admin_address,
     }
 
 

@@ -1,0 +1,80 @@
+"""Administration's values and their messages."""
+
+from __future__ import annotations
+
+from assay.controller.admin.base import DeviceChange, DeviceVerb
+from assay.controller.records import Role, TokenRecord
+from assay.core.errors import BadMessage
+from assay.v1 import admin_pb2
+
+
+def token_message(record: TokenRecord) -> admin_pb2.TokenRecord:
+    """Without the secret's hash."""
+    return admin_pb2.TokenRecord(
+        token_id=record.token_id,
+        created_ns=record.created_ns,
+        expires_ns=record.expires_ns,
+        uses_left=record.uses_left,
+        revoked=record.revoked,
+        note=record.note,
+        approval=record.approval,
+    )
+
+
+def token_record(message: admin_pb2.TokenRecord) -> TokenRecord:
+    """The inverse; ``secret_sha256`` is empty."""
+    return TokenRecord(
+        token_id=message.token_id,
+        secret_sha256="",
+        created_ns=message.created_ns,
+        expires_ns=message.expires_ns,
+        uses_left=message.uses_left,
+        revoked=message.revoked,
+        note=message.note,
+        approval=message.approval,
+    )
+
+
+def change_message(name: str, change: DeviceChange) -> admin_pb2.ChangeDeviceRequest:
+    """A change to the device of that name."""
+    return admin_pb2.ChangeDeviceRequest(
+        name=name,
+        verb=admin_pb2.DeviceVerb.Value(f"DEVICE_VERB_{change.verb.name}"),
+        reason=change.reason,
+        labels=dict(change.labels),
+        drop_labels=change.drop_labels,
+        new_name=change.new_name,
+        skip_canary=change.skip_canary,
+    )
+
+
+def change_of(message: admin_pb2.ChangeDeviceRequest) -> DeviceChange:
+    """The inverse; :class:`BadMessage` on a verb this version does not know."""
+    name = admin_pb2.DeviceVerb.Name(message.verb) if message.verb in _VERBS else ""
+    if name not in _KNOWN:
+        raise BadMessage(f"device verb {message.verb} is not known here; upgrade the controller")
+    return DeviceChange(
+        verb=_KNOWN[name],
+        reason=message.reason,
+        labels=dict(message.labels),
+        drop_labels=tuple(message.drop_labels),
+        new_name=message.new_name,
+        skip_canary=message.skip_canary,
+    )
+
+
+def role_of(number: int) -> Role:
+    """The role of a request; :class:`BadMessage` where it names none."""
+    for role in Role:
+        if number == role_number(role):
+            return role
+    raise BadMessage(f"role {number} is not known here; upgrade the controller")
+
+
+def role_number(role: Role) -> admin_pb2.Role.ValueType:
+    """The inverse."""
+    return admin_pb2.Role.Value(f"ROLE_{role.name}")
+
+
+_VERBS = frozenset(admin_pb2.DeviceVerb.values())
+_KNOWN = {f"DEVICE_VERB_{verb.name}": verb for verb in DeviceVerb}

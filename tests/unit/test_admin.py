@@ -1,0 +1,306 @@
+"""Administration: what fits a device's state, who may do what, and the log of who did."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from assay.controller.admin.access import load_identity, opened_office
+from assay.controller.admin.base import DeviceChange, DeviceVerb
+from assay.controller.admin.changes import FAULT, changed
+from assay.controller.admin.office import Caller, Office
+from assay.controller.admin.rotation import begin, finish_rotation
+from assay.controller.admin.wire import change_message, change_of
+from assay.controller.cli import assay
+from assay.controller.home import Home
+from assay.controller.identity.pki import Authority
+from assay.controller.records import DeviceState, Duty, OperatorRecord, Role, SweepState
+from assay.controller.server.admin import Door
+from assay.controller.server.running import sole_controller
+from assay.controller.store import open_store
+from assay.controller.store.base import Store
+from assay.core.errors import (
+    AlreadyExists,
+    BadMessage,
+    CheckFailed,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+    UsageError,
+)
+from assay.v1 import admin_pb2
+from tests.plane import S, device, queued, sweep
+
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+NOW_NS = int(NOW.timestamp()) * S
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    made = Home(tmp_path / "home")
+    monkeypatch.setenv("ASSAY_HOME", str(made.root))
+    return made
+
+
+@pytest.fixture
+def store(home: Home) -> Iterator[Store]:
+    opened = open_store(home)
+    opened.add_device(device())
+    opened.add_sweep(sweep(), [], [queued()])
+    yield opened
+    opened.close()
+
+
+def office(home: Home, store: Store, role: Role = Role.OPERATOR) -> Office:
+    return Office(home, store, Caller("anna", role, "192.0.2.1"), lambda: NOW_NS)
+
+
+def rows(*arguments: str) -> list[dict[str, Any]]:
+    done = CliRunner().invoke(assay, [*arguments, "--format", "json"])
+    assert done.exit_code == 0, done.output
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+class TestChanges:
+    @pytest.mark.parametrize(
+        ("verb", "state"),
+        [
+            (DeviceVerb.APPROVE, DeviceState.PENDING),
+            (DeviceVerb.RELEASE, DeviceState.QUARANTINED),
+        ],
+    )
+    def test_a_state_is_left_only_by_its_own_verb(
+        self, verb: DeviceVerb, state: DeviceState
+    ) -> None:
+        assert changed(device(state=state), DeviceChange(verb)).state is DeviceState.ACTIVE
+        for other in set(DeviceState) - {state}:
+            with pytest.raises(UsageError, match=f"not {state.value}"):
+                changed(device(state=other), DeviceChange(verb))
+
+    @pytest.mark.parametrize("verb", [DeviceVerb.CORDON, DeviceVerb.DRAIN])
+    def test_a_device_goes_off_duty_for_a_reason_and_comes_back(self, verb: DeviceVerb) -> None:
+        off = changed(device(), DeviceChange(verb, reason="new fan"))
+        assert (off.duty is Duty.ON, off.duty_reason) == (False, "new fan")
+        back = changed(off, DeviceChange(DeviceVerb.UNCORDON))
+        assert back == device()
+        with pytest.raises(UsageError, match="on duty already"):
+            changed(back, DeviceChange(DeviceVerb.UNCORDON))
+
+    def test_after_a_fault_the_way_back_is_probation(self) -> None:
+        off = device(duty=Duty.CORDONED, duty_reason=f"{FAULT}no sensor")
+        assert changed(off, DeviceChange(DeviceVerb.UNCORDON)).duty is Duty.PROBATION
+        skipped = changed(off, DeviceChange(DeviceVerb.UNCORDON, skip_canary=True))
+        assert (skipped.duty, skipped.duty_reason) == (Duty.ON, "")
+
+    def test_a_label_needs_a_key(self) -> None:
+        with pytest.raises(BadMessage):
+            changed(device(), DeviceChange(DeviceVerb.LABEL, labels={"": "x"}))
+
+    @pytest.mark.parametrize("verb", list(DeviceVerb))
+    def test_a_change_survives_the_wire(self, verb: DeviceVerb) -> None:
+        change = DeviceChange(verb, "why", {"a": "b"}, ("c",), "name", skip_canary=True)
+        assert change_of(change_message("bench", change)) == change
+
+    @pytest.mark.parametrize("number", [0, 99])
+    def test_a_verb_of_a_newer_version_is_refused(self, number: int) -> None:
+        message = admin_pb2.ChangeDeviceRequest(name="x")
+        message.verb = number  # type: ignore[assignment]
+        with pytest.raises(BadMessage):
+            change_of(message)
+
+
+class TestRoles:
+    def test_a_viewer_lists_and_changes_nothing(self, home: Home, store: Store) -> None:
+        viewer = office(home, store, Role.VIEWER)
+        assert [d.name for d in viewer.devices()] == ["bench"]
+        assert viewer.device("bench").name == "bench"
+        assert [s.sweep_id for s in viewer.sweeps()] == ["s1"]
+        assert (viewer.tokens(), viewer.operators(), viewer.certificates()) == ([], [], [])
+        refused = [
+            lambda: viewer.create_token(note="", uses=1, lifetime_s=1, approval=False),
+            lambda: viewer.revoke_token("t"),
+            lambda: viewer.change_device("bench", DeviceChange(DeviceVerb.REVOKE)),
+            lambda: viewer.cancel_sweep("s1"),
+            lambda: viewer.prioritise_sweep("s1", 1),
+            lambda: viewer.add_operator("eve", Role.OPERATOR, 1),
+            lambda: viewer.revoke_operator("anna"),
+        ]
+        for action in refused:
+            with pytest.raises(PermissionDenied, match="an operator can"):
+                action()  # type: ignore[no-untyped-call]
+        assert store.device("bench").state is DeviceState.ACTIVE
+        assert store.operators() == []
+        assert store.sweep("s1").state is SweepState.RUNNING
+
+    def test_every_call_is_logged_with_what_came_of_it(self, home: Home, store: Store) -> None:
+        boss = office(home, store)
+        boss.devices()
+        boss.change_device("bench", DeviceChange(DeviceVerb.CORDON, reason="new fan"))
+        with pytest.raises(NotFound):
+            boss.revoke_token("ghost")
+        with pytest.raises(PermissionDenied):
+            office(home, store, Role.VIEWER).cancel_sweep("s1")
+        told = [(e.role, e.action, e.subject, e.outcome) for e in store.audit(10)]
+        assert told == [
+            (Role.OPERATOR, "device list", "", "ok"),
+            (Role.OPERATOR, "device cordon", "bench new fan", "ok"),
+            (Role.OPERATOR, "token revoke", "ghost", "not_found"),
+            (Role.VIEWER, "sweep cancel", "s1", "permission_denied"),
+        ]
+        assert {(e.actor, e.origin, e.at_ns) for e in store.audit(10)} == {
+            ("anna", "192.0.2.1", NOW_NS)
+        }
+
+    def test_no_secret_is_in_the_log_or_in_a_list(self, home: Home, store: Store) -> None:
+        boss = office(home, store)
+        token = boss.create_token(note="lab", uses=2, lifetime_s=60, approval=True)
+        secret = token.split(".")[2]
+        assert not any(secret in str(entry) for entry in store.audit(10))
+        (listed,) = boss.tokens()
+        assert (listed.secret_sha256, listed.approval, listed.uses_left) == ("", True, 2)
+
+    def test_a_priority_has_bounds(self, home: Home, store: Store) -> None:
+        office(home, store).prioritise_sweep("s1", -1000)
+        with pytest.raises(UsageError):
+            office(home, store).prioritise_sweep("s1", 1001)
+        assert store.sweep("s1").priority == -1000
+
+
+class TestDoor:
+    GOOD = OperatorRecord("anna", Role.VIEWER, "c1", 1, 10**18)
+
+    def caller(self, store: Store, *names: str) -> Caller:
+        return Door(store, lambda: NOW_NS).caller("ipv4:192.0.2.1:5000", list(names))
+
+    def test_an_operators_certificate_is_known(self, store: Store) -> None:
+        store.put_operator(self.GOOD)
+        found = self.caller(store, "assay://operator/anna/c1")
+        assert found == Caller("anna", Role.VIEWER, "192.0.2.1")
+
+    @pytest.mark.parametrize(
+        ("names", "known", "why"),
+        [
+            ((), GOOD, "names no operator"),
+            (("assay://device/id-bench",), GOOD, "names no operator"),
+            (("assay://operator/anna/c1", "assay://operator/b/c"), GOOD, "names no operator"),
+            (("assay://operator/ghost/c1",), GOOD, "does not know"),
+            (("assay://operator/anna/c0",), GOOD, "newer certificate"),
+            (("assay://operator/anna/c1",), replace(GOOD, revoked=True), "revoked"),
+        ],
+    )
+    def test_everybody_else_is_turned_away_and_logged(
+        self, store: Store, names: tuple[str, ...], known: OperatorRecord, why: str
+    ) -> None:
+        store.put_operator(known)
+        with pytest.raises(Unauthenticated, match=why):
+            self.caller(store, *names)
+        (entry,) = store.audit(10)
+        assert (entry.outcome, entry.origin) == ("unauthenticated", "192.0.2.1")
+
+
+class TestIdentityFile:
+    def test_it_is_private_complete_and_never_overwritten(
+        self, home: Home, store: Store, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "anna.pem"
+        arguments = ["operator", "add", "anna", "--role", "operator", "-o", str(path)]
+        assert CliRunner().invoke(assay, arguments).exit_code == 0
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        identity = load_identity(path)
+        assert b"PRIVATE KEY" in identity.key_pem
+        authority = Authority(home.pki, NOW)
+        assert identity.ca_bundle_pem == authority.certificate_pem
+        assert isinstance(CliRunner().invoke(assay, arguments).exception, UsageError)
+        assert [(r["name"], r["role"]) for r in rows("operator", "list")] == [("anna", "operator")]
+        assert CliRunner().invoke(assay, ["operator", "revoke", "anna"]).exit_code == 0
+        assert [r["state"] for r in rows("operator", "list")] == ["revoked"]
+
+    @pytest.mark.parametrize("content", [None, b"", b"-----BEGIN CERTIFICATE-----\nx"])
+    def test_what_is_no_identity_is_said(self, tmp_path: Path, content: bytes | None) -> None:
+        if content is not None:
+            (tmp_path / "x").write_bytes(content)
+        with pytest.raises(UsageError, match=r"no identity|cannot be read"):
+            load_identity(tmp_path / "x")
+
+    def test_an_address_needs_an_identity(self) -> None:
+        with (
+            pytest.raises(UsageError, match="assay operator add"),
+            opened_office("192.0.2.1:7403", ""),
+        ):
+            pass
+
+
+class TestCommands:
+    def test_changes_on_the_home_are_logged_and_looking_is_not(
+        self, home: Home, store: Store
+    ) -> None:
+        rows("device", "list")
+        CliRunner().invoke(assay, ["device", "drain", "bench", "--reason", "move"])
+        CliRunner().invoke(assay, ["sweep", "prioritise", "sweep s1", "7"])
+        CliRunner().invoke(assay, ["sweep", "cancel", "ghost"])
+        told = [(r["action"], r["subject"], r["origin"], r["outcome"]) for r in rows("audit")]
+        assert told == [
+            ("device drain", "bench move", "home", "ok"),
+            ("sweep prioritise", "sweep s1 7", "home", "ok"),
+            ("sweep cancel", "ghost", "home", "not_found"),
+        ]
+        assert rows("device", "list")[0]["duty"] == "draining"
+        assert store.sweep("s1").priority == 7
+
+    def test_approval_is_for_those_who_wait(self, home: Home, store: Store) -> None:
+        store.add_device(device("newcomer", state=DeviceState.PENDING))
+        assert CliRunner().invoke(assay, ["device", "approve", "newcomer"]).exit_code == 0
+        assert store.device("newcomer").state is DeviceState.ACTIVE
+        again = CliRunner().invoke(assay, ["device", "approve", "newcomer"])
+        assert isinstance(again.exception, UsageError)
+
+
+class TestRotation:
+    LIFE = dt.timedelta(days=30)
+
+    def test_the_former_ca_stays_until_nobody_needs_it(self, home: Home, store: Store) -> None:
+        before = Authority(home.create().pki, NOW)
+        pin = before.sha256
+        later = NOW + dt.timedelta(days=400)
+        ends = later + dt.timedelta(days=10)
+        store.update_device(device(certificate_not_after_ns=int(ends.timestamp()) * S))
+        begin(home, later)
+        with pytest.raises(AlreadyExists, match="replaced already"):
+            begin(home, later)
+        assert Authority(home.pki, later).sha256 == pin
+        with pytest.raises(CheckFailed, match="1 still need the former CA: bench"):
+            finish_rotation(home, store, later, False)
+        renewed = later + dt.timedelta(days=1) + self.LIFE
+        store.update_device(device(certificate_not_after_ns=int(renewed.timestamp()) * S))
+        assert [r["certificate"] for r in rows("pki", "show")] == ["CA", "former CA"]
+        finish_rotation(home, store, later, False)
+        assert Authority(home.pki, later).sha256 != pin
+        assert [r["certificate"] for r in rows("pki", "show")] == ["CA"]
+        with pytest.raises(NotFound, match="no CA is being replaced"):
+            finish_rotation(home, store, later, False)
+
+    def test_an_operator_of_the_former_ca_is_counted(self, home: Home, store: Store) -> None:
+        Authority(home.create().pki, NOW)
+        store.update_device(device(state=DeviceState.REVOKED))
+        store.put_operator(OperatorRecord("anna", Role.VIEWER, "c", NOW_NS, 10**18))
+        later = NOW + dt.timedelta(days=1)
+        begin(home, later)
+        with pytest.raises(CheckFailed, match="operator anna"):
+            finish_rotation(home, store, later, False)
+        finish_rotation(home, store, later, True)
+
+    def test_it_is_not_done_under_a_running_controller(self, home: Home) -> None:
+        with (
+            sole_controller(home.create()),
+            pytest.raises(AlreadyExists, match="another controller"),
+        ):
+            begin(home, NOW)
