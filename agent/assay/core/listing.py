@@ -55,12 +55,14 @@ def _csv_cell(value: Any) -> Any:
 def _print_table(rows: list[Mapping[str, Any]], columns: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column)
     for row in rows:
-        table.add_row(*(_table_cell(row.get(column)) for column in columns))
+        # As text: brackets in a value are no markup.
+        table.add_row(*(Text(_table_cell(row.get(column))) for column in columns))
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)

@@ -16,6 +16,7 @@ _COMMANDS = {
     "pki": ("assay.controller.cli.pki:pki", "The controller's own certificates."),
     "audit": ("assay.controller.cli.audit:audit_command", "Who did what to this controller."),
     "inspect": ("assay.controller.cli.inspect:inspect_command", "What a model file is."),
+    "inspect": ("assay.controller.cli.inspect:inspect_command", "What a model file is."),
     "dataset": ("assay.controller.cli.dataset:dataset", "Real samples to measure with."),
     "variant": ("assay.controller.cli.variant:variant", "Models and what recipes make of them."),
     "sweep": ("assay.controller.cli.sweep:sweep", "Measure variants on devices."),

@@ -64,13 +64,15 @@ def tolerances(
     arithmetic: str, outputs: Sequence[NDArray[Any]], specs: Sequence[TensorSpec]
 ) -> list[tuple[float, float]]:
     """(rtol, atol) for each output, by its type: floats and quantised outputs as :func:`tolerance`
-    says, bytes that are no quantised values to one step, all other whole numbers, truth values and
-    text exactly."""
+    says but quantised ones at least to a step, bytes that stand for themselves to one, all other
+    whole numbers, truth values and text exactly."""
     found = []
     for output, spec in zip(outputs, specs, strict=True):
         if output.dtype.kind == "f":
             finite = output[_finite(output)]
-            found.append(tolerance(_no_finer(arithmetic, spec), [finite]))
+            rtol, atol = tolerance(_no_finer(arithmetic, spec), [finite])
+            # A value between two steps may go to either.
+            found.append((rtol, max(atol, 1.01 * spec.scale)))
         else:
             small = output.dtype.kind in "iu" and output.dtype.itemsize == 1
             found.append((0.0, 1.0) if small else (0.0, 0.0))

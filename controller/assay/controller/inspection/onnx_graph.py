@@ -62,7 +62,7 @@ def read(data: bytes) -> GraphCost:
     return GraphCost(
         parameters=_parameters(graph),
         macs=None if None in macs else sum(m for m in macs if m is not None),
-        operators=tuple(_name(node) for node in graph.node),
+        operators=tuple(name_of(node) for node in graph.node),
         precision=_precision(graph),
     )
 
@@ -81,7 +81,11 @@ def _with_shapes(model: Any) -> Any:
     del fixed.graph.value_info[:]
     for value in fixed.graph.output:
         value.type.tensor_type.ClearField("shape")
-    return onnx.shape_inference.infer_shapes(fixed, data_prop=True)
+    try:
+        return onnx.shape_inference.infer_shapes(fixed, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        # A model may be odd, or too large for this; what it costs is then not known.
+        return fixed
 
 
 def _shapes(graph: Any) -> dict[str, Shape]:
@@ -176,5 +180,5 @@ def _precision(graph: Any) -> str:
     return "fp16" if halves else "fp32"
 
 
-def _name(node: Any) -> str:
+def name_of(node: Any) -> str:
     return str(node.op_type if node.domain in _STANDARD else f"{node.domain}.{node.op_type}")

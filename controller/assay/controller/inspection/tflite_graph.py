@@ -70,11 +70,11 @@ def _macs(name: str, op: Any, tensors: Any) -> int | None:
     rule = _RULES.get(name)
     if rule is None:
         return None if name in _NO_RULE or name.startswith("STABLEHLO") else 0
-    inputs = [_shape(tensors[i]) if i >= 0 else () for i in op.inputs]
-    return rule(inputs, _shape(tensors[op.outputs[0]]), op)
+    inputs = [shape_of(tensors[i]) if i >= 0 else () for i in op.inputs]
+    return rule(inputs, shape_of(tensors[op.outputs[0]]), op)
 
 
-def _shape(tensor: Any) -> tuple[int, ...]:
+def shape_of(tensor: Any) -> tuple[int, ...]:
     return tuple(int(size) for size in tensor.shape) if tensor.shape is not None else ()
 
 
@@ -107,7 +107,7 @@ _RULES: Mapping[str, Callable[[list[tuple[int, ...]], tuple[int, ...], Any], int
 }
 
 
-def _constants(model: Any, graph: Any) -> Iterator[int]:
+def constants(model: Any, graph: Any) -> Iterator[int]:
     """Indices of tensors whose content is stored in the file."""
     for index, tensor in enumerate(graph.tensors):
         stored = model.buffers[tensor.buffer]
@@ -125,14 +125,14 @@ def _parameters(model: Any, graph: Any, operators: list[str], schema: Any) -> in
     types = schema.TensorType
     integers = (types.INT32, types.INT64, types.BOOL, types.STRING)
     return sum(
-        math.prod(_shape(graph.tensors[i]))
-        for i in _constants(model, graph)
+        math.prod(shape_of(graph.tensors[i]))
+        for i in constants(model, graph)
         if i in biases or graph.tensors[i].type not in integers
     )
 
 
 def _precision(model: Any, graph: Any, operators: list[str], schema: Any) -> str:
-    stored = set(_constants(model, graph))
+    stored = set(constants(model, graph))
     weights = {
         graph.tensors[op.inputs[1]].type
         for name, op in zip(operators, graph.operators, strict=True)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from assay.controller.datasets.npz import npz_bytes, read_npz
 from assay.controller.inspection import golden, inspect, reference
+from assay.controller.inspection.bounds import limit_memory
 from assay.controller.variants import export, own_build
 from assay.controller.variants.identity import TFLITE_EXPORTERS, tool_versions
 from assay.controller.variants.orders import FILE_UNITS, FileReport, FilesOrder, step_from_table
 from assay.controller.variants.progress import Meter
 from assay.controller.variants.publish import MEDIA
-from assay.controller.variants.shipping import limit_memory, shipped
+from assay.controller.variants.shipping import shipped
 from assay.controller.variants.steps import FileStep
 from assay.controller.variants.steps.base import FileWork
 from assay.core.preprocess import Preprocessing
