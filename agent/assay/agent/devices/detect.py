@@ -9,6 +9,7 @@ from pathlib import Path
 from assay.agent.devices import android, generic, jetson, raspberrypi
 from assay.agent.devices.clocks import governors
 from assay.agent.devices.cpu import cpu_capabilities, read_cpu_facts
+from assay.agent.devices.emulation import EMULATED, is_emulated
 from assay.agent.devices.family import Clues, Identity, gather
 from assay.agent.platform import userland_bits
 from assay.agent.samplers import sampler_facts
@@ -93,6 +94,7 @@ def _capabilities(clues: Clues, identity: Identity) -> tuple[str, ...]:
         found.append("container")
     if clues.sysroot == Path("/"):
         found.append(f"userland:{userland_bits()}")
+        found += [EMULATED] * is_emulated()
     return tuple(dict.fromkeys(found))
 
 

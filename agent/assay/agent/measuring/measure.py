@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assay.agent.devices.classes import start_limit_c as limit_of_class
+from assay.agent.devices.emulation import emulation_reasons
 from assay.agent.devices.temperature import processor_zones
 from assay.agent.measuring.cpus import CpuPlan
 from assay.agent.measuring.evidence import Evidence
@@ -166,7 +167,7 @@ def _judged(
             settled=observed.settled,
             idle=_bounds(observed.idle),
             processor_labels=frozenset(zone.label for zone in processor_zones(setting.sysroot)),
-            extra=energy_reasons,
+            extra=(*energy_reasons, *emulation_reasons(setting.device)),
             notes={name: text for name, text in notes.items() if text},
         )
     )

@@ -97,6 +97,12 @@ CATALOGUE: tuple[Code, ...] = (
         True,
         "The board swapped in the timed part, or the worker read pages from disk in a block.",
     ),
+    Code(
+        "emulated",
+        True,
+        "The program ran under an emulator of its processor, so its times are nobody's.",
+        "devices",
+    ),
     Code("worker_crashed", True, "The worker died or left no readable report.", _WORKER),
     Code("worker_oom", True, "The worker got no more memory, or was killed for it.", _WORKER),
     Code("worker_timeout", True, "The worker outlived its time box and was killed.", _WORKER),

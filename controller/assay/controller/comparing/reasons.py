@@ -42,6 +42,10 @@ REASONS: dict[str, Reason] = {
     "swap_or_major_faults": Reason(
         "the board swapped or read pages from disk", "free memory on the board, turn swap off"
     ),
+    "emulated": Reason(
+        "the run's processor was emulated: outputs count, times do not",
+        "measure on a board with such a processor",
+    ),
     "worker_crashed": Reason("the worker process crashed", _LOOK),
     "worker_oom": Reason(
         "the board ran out of memory", "use a smaller variant or batch, or a board with more memory"
