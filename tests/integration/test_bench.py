@@ -41,11 +41,23 @@ def test_a_model_without_inputs_is_measured_on_made_up_ones(tmp_path: Path) -> N
 def test_real_inputs_with_labels_give_accuracy_and_two_models_two_rows(tmp_path: Path) -> None:
     models = [save_mlp(tmp_path / f"{seed}.onnx", seed=seed) for seed in (0, 1)]
     inputs = save_samples(tmp_path / "real.npz")
-    done = bench(*models, "--inputs", inputs, "--format", "csv")
+    done = bench(*models, "--apart", "--inputs", inputs, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [row["model"] for row in rows] == ["0.onnx", "1.onnx"]
     assert all(float(row["p50_ns"]) > 0 for row in rows)
     assert not any("synthetic" in row["reasons"] for row in rows)
+
+
+def test_two_models_are_compared_in_rounds_and_too_few_confirm_nothing(tmp_path: Path) -> None:
+    small, large = save_mlp(tmp_path / "a.onnx"), save_mlp(tmp_path / "b.onnx", hidden=2048)
+    done = bench(small, large, "--rounds", "1", "--format", "json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 1 and found["finding"] == "inconclusive", done.stderr
+    assert found["baseline"] == "a.onnx" and found["candidate"] == "b.onnx"
+    assert found["sentence"] in done.stderr
+    # On a busy machine no round holds, and that is what is said.
+    assert "too_few_rounds" in found["codes"] or found["faults"][0] or found["faults"][1]
+    assert len(found["p50_ns"]) == found["rounds"] >= 1
 
 
 def test_a_number_that_does_not_hold_is_exit_code_one(tmp_path: Path) -> None:
@@ -74,6 +86,10 @@ def test_a_file_no_runtime_takes_is_a_plain_error(tmp_path: Path) -> None:
         (["{dir}/m.onnx", "--option", "turbo"], "KEY=VALUE"),
         (["{dir}/m.onnx", "--shape", "x=a"], "INPUT=N,N"),
         (["{dir}/m.onnx", "{dir}/m.onnx", "--trace", "t.npz"], "give one"),
+        (["{dir}/m.onnx", "{dir}/m.onnx", "--against", "threads=2"], "give one"),
+        (["{dir}/m.onnx", "--against", "threads=none"], "from 1 on"),
+        (["{dir}/m.onnx", "--against", "spinning=1"], "yes or no"),
+        (["{dir}/m.onnx", "--against", "runtime=none"], "one of"),
     ],
 )
 def test_a_wrong_call_is_exit_code_two(tmp_path: Path, argv: list[str], told: str) -> None:
