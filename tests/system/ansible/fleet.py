@@ -30,7 +30,8 @@ class Fleet:
         self.wheelhouse = wheelhouse
         self.bench, *booted = lab.boot("bench", *devices)
         self.devices = {device.name: device for device in booted}
-        self.operator = Operator(lab, self._inventory())
+        ARTIFACTS.mkdir(exist_ok=True)
+        self.operator = Operator(lab, self._inventory(), ARTIFACTS / "plays.log")
         self.deployed: Play | None = None
         self.fresh = {machine.name: traces.held(machine) for machine in self.machines}
 
@@ -69,13 +70,11 @@ class Fleet:
 
     def note(self, name: str, text: str) -> None:
         """Keeps a figure among the artifacts of the tests."""
-        ARTIFACTS.mkdir(exist_ok=True)
         (ARTIFACTS / name).write_text(f"{text}\n")
 
     def close(self) -> None:
         """Keeps the consoles where somebody may want to look, and ends everything."""
         for machine in self.machines:
-            ARTIFACTS.mkdir(exist_ok=True)
             (ARTIFACTS / f"host-{machine.name}.log").write_bytes(machine.console.read_bytes())
         self.operator.close()
 

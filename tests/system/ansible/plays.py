@@ -20,6 +20,7 @@ from tests.system.hosts.lab import Lab
 from tests.system.hosts.machine import ssh_options
 
 COLLECTION = REPOSITORY / "ansible"
+_LIMIT_S = 300.0
 _RECAP = re.compile(r"^(\S+)\s+: (ok=.*)$", re.MULTILINE)
 _TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(?:[\w.]+ : )?(.*)\] \**$")
 _CHANGED = re.compile(r"^changed: \[([^\]\s]+)")
@@ -48,10 +49,12 @@ class Play:
 
 
 class Operator:
-    """Whoever sits at the control node: ``inventory`` is theirs, the playbooks the collection's."""
+    """Whoever sits at the control node: ``inventory`` is theirs, the playbooks the collection's;
+    ``log`` gets all that is said, as it is said."""
 
-    def __init__(self, lab: Lab, inventory: Mapping[str, Any]) -> None:
+    def __init__(self, lab: Lab, inventory: Mapping[str, Any], log: Path) -> None:
         self._lab = lab
+        self._log = log
         self._inventory = lab.directory / "inventory.json"
         self._inventory.write_text(json.dumps(inventory))
         # Paths of sockets must be short.
@@ -79,15 +82,20 @@ class Operator:
                 text=True,
             ) as process,
             _CommandLines() as seen,
+            self._log.open("a", buffering=1) as log,
         ):
             assert process.stdout is not None
+            limit = threading.Timer(_LIMIT_S, process.kill)
+            limit.start()
             lines = []
             for line in process.stdout:
                 lines.append(line)
+                log.write(line)
                 task = _TASK.match(line)
                 if task and on_task:
                     on_task.get(task[1], lambda: None)()
             status = process.wait()
+            limit.cancel()
         output = "".join(lines)
         return Play(
             status,
@@ -113,7 +121,7 @@ class Operator:
             "ANSIBLE_HOME": f"{scratch}/ansible",
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_SSH_CONTROL_PATH_DIR": f"{scratch}/cp",
-            "ANSIBLE_SSH_ARGS": f"-o ControlMaster=auto -o ControlPersist=60s {options}",
+            "ANSIBLE_SSH_COMMON_ARGS": options,
         }
 
 

@@ -1,0 +1,63 @@
+"""How long deploying takes, on real hosts: ``python -m bench.deploy.measure [--agents 3 6]``.
+
+Each count is a lab of its own: a bench host (controller and Prometheus) and so many devices, all
+fresh, Debian with systemd and sshd in containers on this machine. Told for the first run and the
+second, which changes nothing: wall time, and the processor time of the control node alone, which
+is what a fleet of boards with processors of their own is bounded by. Needs root and the programs
+of the system tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+from dataclasses import dataclass
+
+from tests.system.ansible.fleet import Fleet, fresh_fleet
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One run of ``deploy.yml``."""
+
+    wall_s: float
+    control_cpu_s: float
+    changed: int
+
+
+def deploy(fleet: Fleet) -> Timing:
+    """Runs the playbook once."""
+    before = _children_s()
+    done = fleet.play("deploy").ended()
+    changed = sum(counts["changed"] for counts in done.recap.values())
+    return Timing(done.seconds, _children_s() - before, changed)
+
+
+def main() -> None:
+    """Prints a row for each run."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("--agents", type=int, nargs="+", default=[3, 6])
+    given = parser.parse_args()
+    print("| agents | run | wall | control node's CPU | changes | load before |")
+    print("|---|---|---|---|---|---|")
+    for count in given.agents:
+        with fresh_fleet([f"device-{number}" for number in range(1, count + 1)]) as fleet:
+            for run in ("first", "second"):
+                load = os.getloadavg()[0]
+                took = deploy(fleet)
+                print(
+                    f"| {count} | {run} | {took.wall_s:.0f} s | {took.control_cpu_s:.0f} s "
+                    f"| {took.changed} | {load:.1f} |",
+                    flush=True,
+                )
+
+
+def _children_s() -> float:
+    """Processor time of the processes this one started and waited for; not that of the hosts."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+if __name__ == "__main__":
+    main()
