@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from assay.controller.admin.access import load_identity, opened_office
 from assay.controller.admin.base import DeviceChange, DeviceVerb
-from assay.controller.admin.changes import FAULT, changed
+from assay.controller.admin.changes import changed
 from assay.controller.admin.office import Caller, Office
 from assay.controller.admin.rotation import begin, finish_rotation
 from assay.controller.admin.wire import change_message, change_of
@@ -95,19 +95,13 @@ class TestChanges:
         with pytest.raises(UsageError, match="on duty already"):
             changed(back, DeviceChange(DeviceVerb.UNCORDON))
 
-    def test_after_a_fault_the_way_back_is_probation(self) -> None:
-        off = device(duty=Duty.CORDONED, duty_reason=f"{FAULT}no sensor")
-        assert changed(off, DeviceChange(DeviceVerb.UNCORDON)).duty is Duty.PROBATION
-        skipped = changed(off, DeviceChange(DeviceVerb.UNCORDON, skip_canary=True))
-        assert (skipped.duty, skipped.duty_reason) == (Duty.ON, "")
-
     def test_a_label_needs_a_key(self) -> None:
         with pytest.raises(BadMessage):
             changed(device(), DeviceChange(DeviceVerb.LABEL, labels={"": "x"}))
 
     @pytest.mark.parametrize("verb", list(DeviceVerb))
     def test_a_change_survives_the_wire(self, verb: DeviceVerb) -> None:
-        change = DeviceChange(verb, "why", {"a": "b"}, ("c",), "name", skip_canary=True)
+        change = DeviceChange(verb, "why", {"a": "b"}, ("c",), "name")
         assert change_of(change_message("bench", change)) == change
 
     @pytest.mark.parametrize("number", [0, 99])

@@ -85,7 +85,7 @@ class _DutyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeW
     DUTY_DRAINING: _Duty.ValueType  # 3
     """the same, and the device is told to take nothing"""
     DUTY_PROBATION: _Duty.ValueType  # 4
-    """only its health canary, which decides whether it returns"""
+    """only sweeps that try its health; no verb sets it yet"""
 
 class Duty(_Duty, metaclass=_DutyEnumTypeWrapper):
     """Whether an active device is given work."""
@@ -97,7 +97,7 @@ DUTY_CORDONED: Duty.ValueType  # 2
 DUTY_DRAINING: Duty.ValueType  # 3
 """the same, and the device is told to take nothing"""
 DUTY_PROBATION: Duty.ValueType  # 4
-"""only its health canary, which decides whether it returns"""
+"""only sweeps that try its health; no verb sets it yet"""
 Global___Duty: typing_extensions.TypeAlias = Duty
 
 class _SweepState:
@@ -133,7 +133,7 @@ class _DeviceVerbEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """QUARANTINED -> ACTIVE"""
     DEVICE_VERB_CORDON: _DeviceVerb.ValueType  # 4
     DEVICE_VERB_UNCORDON: _DeviceVerb.ValueType  # 5
-    """back to work; over the health canary where a fault had cordoned it"""
+    """back to work, from CORDONED or DRAINING"""
     DEVICE_VERB_DRAIN: _DeviceVerb.ValueType  # 6
     DEVICE_VERB_LABEL: _DeviceVerb.ValueType  # 7
     DEVICE_VERB_RENAME: _DeviceVerb.ValueType  # 8
@@ -148,7 +148,7 @@ DEVICE_VERB_RELEASE: DeviceVerb.ValueType  # 3
 """QUARANTINED -> ACTIVE"""
 DEVICE_VERB_CORDON: DeviceVerb.ValueType  # 4
 DEVICE_VERB_UNCORDON: DeviceVerb.ValueType  # 5
-"""back to work; over the health canary where a fault had cordoned it"""
+"""back to work, from CORDONED or DRAINING"""
 DEVICE_VERB_DRAIN: DeviceVerb.ValueType  # 6
 DEVICE_VERB_LABEL: DeviceVerb.ValueType  # 7
 DEVICE_VERB_RENAME: DeviceVerb.ValueType  # 8
@@ -547,7 +547,6 @@ class ChangeDeviceRequest(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     DROP_LABELS_FIELD_NUMBER: builtins.int
     NEW_NAME_FIELD_NUMBER: builtins.int
-    SKIP_CANARY_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name or id."""
     verb: Global___DeviceVerb.ValueType
@@ -555,8 +554,6 @@ class ChangeDeviceRequest(google.protobuf.message.Message):
     """Why (CORDON, DRAIN)."""
     new_name: builtins.str
     """RENAME."""
-    skip_canary: builtins.bool
-    """UNCORDON: back to work without the health canary."""
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """LABEL: to set, and to drop."""
@@ -572,9 +569,8 @@ class ChangeDeviceRequest(google.protobuf.message.Message):
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         drop_labels: collections.abc.Iterable[builtins.str] | None = ...,
         new_name: builtins.str = ...,
-        skip_canary: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["drop_labels", b"drop_labels", "labels", b"labels", "name", b"name", "new_name", b"new_name", "reason", b"reason", "skip_canary", b"skip_canary", "verb", b"verb"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["drop_labels", b"drop_labels", "labels", b"labels", "name", b"name", "new_name", b"new_name", "reason", b"reason", "verb", b"verb"]) -> None: ...
 
 Global___ChangeDeviceRequest: typing_extensions.TypeAlias = ChangeDeviceRequest
 

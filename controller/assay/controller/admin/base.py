@@ -33,14 +33,13 @@ class DeviceVerb(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class DeviceChange:
     """One change: ``reason`` of CORDON and DRAIN, ``labels`` to set and ``drop_labels`` of LABEL,
-    ``new_name`` of RENAME; ``skip_canary`` of UNCORDON: back to work without a trial."""
+    ``new_name`` of RENAME."""
 
     verb: DeviceVerb
     reason: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     drop_labels: tuple[str, ...] = ()
     new_name: str = ""
-    skip_canary: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,6 @@ from assay.controller.identity.enrol import check_name
 from assay.controller.records import DeviceRecord, DeviceState, Duty
 from assay.core.errors import BadMessage, UsageError
 
-FAULT = "fault: "
-"""Begins the reason of a device that a fault of its own took off duty."""
-
 _DUTIES = {DeviceVerb.CORDON: Duty.CORDONED, DeviceVerb.DRAIN: Duty.DRAINING}
 
 
@@ -29,7 +26,7 @@ def changed(record: DeviceRecord, change: DeviceChange) -> DeviceRecord:
     if verb is DeviceVerb.RENAME:
         return replace(record, name=check_name(change.new_name))
     if verb is DeviceVerb.UNCORDON:
-        return _uncordoned(record, change)
+        return _uncordoned(record)
     return replace(record, duty=_DUTIES[verb], duty_reason=change.reason)
 
 
@@ -39,12 +36,9 @@ def _from(record: DeviceRecord, state: DeviceState) -> DeviceRecord:
     return replace(record, state=DeviceState.ACTIVE)
 
 
-def _uncordoned(record: DeviceRecord, change: DeviceChange) -> DeviceRecord:
+def _uncordoned(record: DeviceRecord) -> DeviceRecord:
     if record.duty is Duty.ON:
         raise UsageError(f"device {record.name} is on duty already")
-    faulty = record.duty_reason.startswith(FAULT) and not change.skip_canary
-    if faulty:
-        return replace(record, duty=Duty.PROBATION)
     return replace(record, duty=Duty.ON, duty_reason="")
 
 

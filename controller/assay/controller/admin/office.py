@@ -222,5 +222,4 @@ def _bare(token: TokenRecord) -> TokenRecord:
 def _words(change: DeviceChange) -> list[str]:
     labels = [f"{key}={value}" for key, value in sorted(change.labels.items())]
     drops = [f"{key}-" for key in change.drop_labels]
-    canary = ["without canary"] if change.skip_canary else []
-    return [w for w in (*labels, *drops, change.new_name, change.reason, *canary) if w]
+    return [w for w in (*labels, *drops, change.new_name, change.reason) if w]

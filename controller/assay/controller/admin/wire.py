@@ -44,7 +44,6 @@ def change_message(name: str, change: DeviceChange) -> admin_pb2.ChangeDeviceReq
         labels=dict(change.labels),
         drop_labels=change.drop_labels,
         new_name=change.new_name,
-        skip_canary=change.skip_canary,
     )
 
 
@@ -59,7 +58,6 @@ def change_of(message: admin_pb2.ChangeDeviceRequest) -> DeviceChange:
         labels=dict(message.labels),
         drop_labels=tuple(message.drop_labels),
         new_name=message.new_name,
-        skip_canary=message.skip_canary,
     )
 
 

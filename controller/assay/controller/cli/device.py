@@ -9,7 +9,7 @@ import click
 from assay.controller.admin.base import Administration, DeviceChange, DeviceVerb
 from assay.controller.cli.office import with_office
 from assay.controller.cli.token import utc
-from assay.controller.records import DeviceRecord, Duty
+from assay.controller.records import DeviceRecord
 from assay.core.errors import UsageError
 from assay.core.jsonable import jsonable
 from assay.core.listing import format_option, print_rows
@@ -87,14 +87,11 @@ def cordon_command(office: Administration, name: str, reason: str) -> None:
 
 @device.command("uncordon")
 @click.argument("name")
-@click.option("--skip-canary", is_flag=True, help="Back to work at once, also after a fault.")
 @with_office
-def uncordon_command(office: Administration, name: str, skip_canary: bool) -> None:
-    """Put a device back to work; after a fault it measures the canary first and returns if well."""
-    change = DeviceChange(DeviceVerb.UNCORDON, skip_canary=skip_canary)
-    record = office.change_device(name, change)
-    trial = "" if record.duty is Duty.ON else " on probation: its health canary decides"
-    click.echo(f"device {name} is back{trial}", err=True)
+def uncordon_command(office: Administration, name: str) -> None:
+    """Put a cordoned or drained device back to work."""
+    office.change_device(name, DeviceChange(DeviceVerb.UNCORDON))
+    click.echo(f"device {name} is back on duty", err=True)
 
 
 @device.command("drain")
