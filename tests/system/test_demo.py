@@ -20,7 +20,7 @@ from assay.core.cas import ContentStore
 from assay.core.trace import read_trace
 from tests.conftest import need
 
-pytestmark = [pytest.mark.system, pytest.mark.slow]
+pytestmark = [pytest.mark.soak, pytest.mark.slow]
 
 DONE = (0, 3)  # 3: a cell has no VALID result, as on a busy machine
 
