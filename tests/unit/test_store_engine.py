@@ -73,7 +73,7 @@ def test_a_writer_that_does_not_let_go_is_waited_for_and_then_named(path: Path) 
         assert tx.execute(text("SELECT count(*) FROM tokens")).scalar() == 0
     other.execute("ROLLBACK")
     with writing(engine) as tx:
-        tx.execute(text("INSERT INTO tokens VALUES ('t', 's', 1, 2, 3, 0, '')"))
+        tx.execute(text("INSERT INTO tokens VALUES ('t', 's', 1, 2, 3, 0, '', 0)"))
     other.close()
     engine.dispose()
 
@@ -82,7 +82,7 @@ def test_a_block_that_raises_leaves_nothing(path: Path) -> None:
     engine = sqlite_engine(path)
     migrate(engine)
     with pytest.raises(ZeroDivisionError), writing(engine) as tx:
-        tx.execute(text("INSERT INTO tokens VALUES ('t', 's', 1, 2, 3, 0, '')"))
+        tx.execute(text("INSERT INTO tokens VALUES ('t', 's', 1, 2, 3, 0, '', 0)"))
         raise ZeroDivisionError
     with reading(engine) as tx:
         assert tx.execute(text("SELECT count(*) FROM tokens")).scalar() == 0

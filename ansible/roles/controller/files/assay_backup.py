@@ -28,7 +28,7 @@ from pathlib import Path
 DATABASE = "assay.db"
 # Of the running process, or of the database file itself: a copy would be wrong.
 _LEFT_OUT = re.compile(
-    r"partial|controller\.(json|lock)|.*\.(partial|new|tmp)|assay\.db(-wal|-shm|-journal)?"
+    r"partial|admin\.sock|controller\.(json|lock)|.*\.(partial|new|tmp)|assay\.db(-wal|-shm|-journal)?"
 )
 _NAME = re.compile(r"\d{8}T\d{6}Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
