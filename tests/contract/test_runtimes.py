@@ -282,6 +282,28 @@ def test_it_can_be_closed_twice(kind: Kind, tmp_path: Path) -> None:
     model.close()
 
 
+def test_torch_records_no_gradients_and_leaves_the_switch_alone(tmp_path: Path) -> None:
+    need(module="torch")
+    import torch
+
+    class Weighted(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.weight
+
+    program = torch.export.export(Weighted(), (torch.zeros(1, 4),))
+    torch.export.save(program, str(tmp_path / "weighted.pt2"))
+    made: list[torch.Tensor] = []
+    model = KINDS[-1].load(tmp_path / "weighted.pt2")
+    model._module.register_forward_hook(lambda *seen: made.append(seen[-1]))  # type: ignore[attr-defined]
+    model.run({"x": floats(1, 2, 3, 4)})
+    assert torch.is_grad_enabled()
+    assert [output.requires_grad for output in made] == [False]
+
+
 def test_an_unknown_runtime_is_absent() -> None:
     with pytest.raises(RuntimeAbsent, match=r"known: onnxruntime, litert, ncnn, torch"):
         runtime("tensorrt")

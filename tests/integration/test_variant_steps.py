@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from assay.controller.variants.steps.base import NetworkWork
 
 
-@pytest.fixture(autouse=True)
-def gradients() -> None:
-    """Another test's runtime may have turned them off for its whole process."""
-    need(module="torch")
-    import torch
-
-    torch.set_grad_enabled(True)
-
-
 @pytest.fixture(scope="module")
 def torch_is_there() -> None:
     need(module="torch")

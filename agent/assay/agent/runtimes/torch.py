@@ -83,8 +83,6 @@ class Torch:
         if not zipfile.is_zipfile(io.BytesIO(content)):
             raise RuntimeRejected("torch refused the model: not a program of torch.export.save")
         torch.set_num_threads(spec.threads)
-        # For this process, which measures and never trains.
-        torch.set_grad_enabled(False)
         try:
             program = torch.export.load(io.BytesIO(content))
             return TorchModel(torch, program, cls.version())
@@ -97,7 +95,8 @@ class TorchModel:
 
     def __init__(self, torch: Any, program: Any, version: str) -> None:
         self._torch = torch
-        self._module = program.module()
+        # Nothing to differentiate by, so nothing is recorded; the process's own switch is not ours.
+        self._module = program.module().requires_grad_(False)
         self.runtime_version = version
         values = {node.name: node.meta.get("val") for node in program.graph.nodes}
         signature = program.graph_signature
