@@ -13,6 +13,7 @@ from assay.controller.inspection.reference import open_reference, reference_vers
 from assay.core.errors import BadInputs, RuntimeRejected, UsageError
 from assay.core.model import MEDIA_ONNX, MEDIA_TFLITE
 from tests.conftest import SHARED_DATA, need
+from tests.tinymodels import save_onnx
 
 FOLDER = Path(canary.__file__).parent
 FILES = {MEDIA_ONNX: FOLDER / "canary.onnx", MEDIA_TFLITE: FOLDER / "canary.tflite"}
@@ -176,6 +177,26 @@ def test_outputs_whose_shape_depends_on_the_data_have_one_golden_sample(tmp_path
     samples = {"x": np.float32([[1, 0, 0, 1], [1, 1, 1, 1]])}
     found = golden.golden_arrays(open_reference(path, MEDIA_ONNX), samples, "fp32")
     assert found["x"].shape == (1, 4) and found["output_0"].shape == (1, 2, 2)
+
+
+def test_an_input_without_dimensions_is_fed_as_an_array(tmp_path: Path) -> None:
+    need(module="onnx")
+    need(module="onnxruntime")
+    from onnx import TensorProto, helper
+
+    tensors = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3]),
+        helper.make_tensor_value_info("rate", TensorProto.INT64, []),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["rate"], ["factor"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["x", "factor"], ["y"]),
+    ]
+    out = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])]
+    path = save_onnx(tmp_path / "scalar.onnx", nodes, tensors, out)
+    samples = {"x": np.ones((2, 3), np.float32), "rate": np.array([2, 5])}
+    found = golden.golden_arrays(open_reference(path, MEDIA_ONNX), samples, "fp32")
+    assert found["output_0"][:, 0, 0].tolist() == [2.0, 5.0]
 
 
 def test_unsupported_operator_is_named(tmp_path: Path) -> None:

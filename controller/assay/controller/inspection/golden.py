@@ -140,7 +140,7 @@ def _pass_on(
 
 def sample(column: NDArray[Any], row: int, spec: TensorSpec) -> NDArray[Any]:
     """One value of an input from its samples, which hold a batch of one or whole values."""
-    value = column[row : row + 1] if column.ndim == len(spec.shape) else column[row]
+    value = column[row : row + 1] if column.ndim == len(spec.shape) else column[row, ...]
     return convert(value, spec)
 
 
