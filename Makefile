@@ -11,7 +11,7 @@ comma   := ,
 EXTRAS  := agent,onnxruntime,litert,controller,variants$(if $(filter yes,$(LITERT)),$(comma)variants-litert)
 GENERATOR := build/generator
 
-.PHONY: demo watch-demo dashboards test test-unit lint protos protos-check docs docs-check test-system soak wheelhouse clean help
+.PHONY: demo watch-demo dashboards test lint protos protos-check docs docs-check test-system soak wheelhouse clean help
 
 help:
 	@echo "make demo         the whole path on real data: build, measure, report"
@@ -91,7 +91,8 @@ test-system: $(VENV)/.test-system
 	$(BIN)/pytest -m 'system and not soak'
 
 # Long ones, and those that need a quiet machine.
-soak: $(VENV)/.test
+soak: $(VENV)/.test-system
+	@tests/system/install-packages
 	$(BIN)/pytest -m soak
 
 # Assay and all it depends on, one archive per kind of host, for ansible/ and offline hosts.
