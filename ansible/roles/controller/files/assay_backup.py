@@ -28,7 +28,7 @@ from pathlib import Path
 DATABASE = "assay.db"
 # Of the running process, or of the database file itself: a copy would be wrong.
 _LEFT_OUT = re.compile(
-    r"partial|admin\.sock|controller\.(json|lock)|.*\.(partial|new|tmp)|assay\.db(-wal|-shm|-journal)?"
+    r"partial|controller\.(json|lock)|.*\.(partial|new|tmp)|assay\.db(-wal|-shm|-journal)?"
 )
 _NAME = re.compile(r"\d{8}T\d{6}Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -128,7 +128,7 @@ def _copy_tree(source: Path, target: Path, before: Path | None) -> None:
             _copy_tree(entry, copied, older if older and older.is_dir() else None)
         elif older and _DIGEST.fullmatch(entry.name) and older.exists():
             os.link(older, copied)
-        else:
+        elif entry.is_file():  # a running controller's socket is none
             with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                 shutil.copy2(entry, copied)
 
