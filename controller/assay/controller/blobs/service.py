@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -29,7 +29,7 @@ _MAX_BASES = 100
 _NUMBERS = {
     encoding: blobs_pb2.Encoding.Value(f"ENCODING_{encoding.name}") for encoding in Encoding
 }
-_ENCODINGS = {
+_ENCODINGS: Mapping[int, Encoding] = {
     blobs_pb2.ENCODING_UNSPECIFIED: Encoding.IDENTITY,
     **{number: encoding for encoding, number in _NUMBERS.items()},
 }
@@ -185,10 +185,10 @@ def _as_assay(error: Exception, method: str) -> AssayError:
 
 
 def _encoding_of(number: int) -> Encoding:
-    found = _ENCODINGS.get(number)  # type: ignore[call-overload]
+    found = _ENCODINGS.get(number)
     if found is None:
         raise BadMessage(f"encoding {number} is not known here; upgrade the controller")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _check_digests(digests: Iterable[str]) -> None:

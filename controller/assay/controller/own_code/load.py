@@ -30,13 +30,13 @@ def load(reference: Reference) -> Callable[..., Any]:
     with told_plainly(f"importing {reference.module}"):
         module = _imported(reference)
     try:
-        found = getattr(module, reference.name)
+        found: Callable[..., Any] = getattr(module, reference.name)
     except AttributeError:
         origin = getattr(module, "__file__", None) or reference.module
         raise NotFound(f"{reference}: {origin} has no {reference.name!r}") from None
     if not callable(found):
         raise BuildFailed(f"{reference} is a {type(found).__name__}, which cannot be called")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -44,6 +46,6 @@ def upgrade() -> None:
     )
 
 
-def _add(table: str, column: sa.Column) -> None:  # type: ignore[type-arg]
+def _add(table: str, column: sa.Column[Any]) -> None:
     # In place: copying the table would drop rows that others refer to.
     op.add_column(table, column)
