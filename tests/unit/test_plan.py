@@ -11,7 +11,7 @@ from assay.controller.planning.cells import cell_key
 from assay.controller.planning.plan import estimate_ns, lease_ns, make_plan, more_rounds
 from assay.controller.records import RoundState
 from assay.core.errors import SpecError
-from assay.core.model import Failure, FailureClass, RunSpec, VerdictKind
+from assay.core.model import Failure, FailureClass, Reason, RunSpec, VerdictKind
 from tests.planning import (
     CANARY,
     DATASET,
@@ -183,6 +183,17 @@ def test_a_model_that_cannot_run_is_not_tried_again() -> None:
         for r in done
         for run in r.runs
     ]
+    assert more_rounds(made.sweep, made.cells, done, results) == []
+
+
+def test_an_emulated_device_is_not_asked_again_for_what_it_cannot_give() -> None:
+    made = plan()
+    done = [replace(r, state=RoundState.DONE) for r in made.rounds]
+    results = []
+    for run in (run for r in done for run in r.runs):
+        found = record(run, VerdictKind.INVALID)
+        verdict = replace(found.result.verdict, reasons=(Reason("emulated", True, ""),))
+        results.append(replace(found, result=replace(found.result, verdict=verdict)))
     assert more_rounds(made.sweep, made.cells, done, results) == []
 
 

@@ -103,12 +103,13 @@ def more_rounds(
 ) -> list[RoundRecord]:
     """The rounds a sweep still needs so that every cell has its VALID results.
 
-    Empty when nothing is lacking. Cells that failed because of the model itself are not tried
-    again: they would fail again. Nor are those whose results are only labelled (:func:`holds`).
+    Empty when nothing is lacking. Cells that failed because of the model itself, or ran under an
+    emulator, are not tried again: they would end the same. Nor are those whose results are only
+    labelled (:func:`holds`).
     """
     valid = Counter(r.result.run.cell_key for r in results if holds(r.result))
     evaluated = {r.result.run.cell_key for r in results if r.result.quality is not None}
-    hopeless = {r.result.run.cell_key for r in results if _is_models_fault(r)}
+    hopeless = {r.result.run.cell_key for r in results if _is_hopeless(r.result)}
     queued = Counter(
         run.cell_key
         for r in rounds
@@ -223,6 +224,7 @@ def _normalised(spec: SweepSpec) -> dict[str, object]:
     return told if spec.dims else {key: value for key, value in told.items() if key != "dims"}
 
 
-def _is_models_fault(record: ResultRecord) -> bool:
-    failure = record.result.failure
-    return failure is not None and failure.failure_class is FailureClass.MODEL
+def _is_hopeless(result: Result) -> bool:
+    failure = result.failure
+    models_fault = failure is not None and failure.failure_class is FailureClass.MODEL
+    return models_fault or any(one.code == "emulated" for one in result.verdict.reasons)
