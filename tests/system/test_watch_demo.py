@@ -92,7 +92,8 @@ def test_it_comes_up_watched_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
         prometheus.until(
             lambda: prometheus.query('sum(assay_sweep_results{sweep="small-1"}) > 0'), "a result"
         )
-        assert prometheus.query("assay:sweep_done:ratio")
+        # Recorded at the rules' own interval, so one evaluation later than what it is made from.
+        prometheus.until(lambda: prometheus.query("assay:sweep_done:ratio"), "a recorded series")
     finally:
         demo.send_signal(signal.SIGINT)
         assert demo.wait(60) == 0, log.read_text()
