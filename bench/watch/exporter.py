@@ -37,7 +37,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="assay-exporter-") as folder:
         found = measure(Home(Path(folder)), options.devices, options.variants)
     print(json.dumps(found, indent=2))
-    return 0 if found["cpu_s"]["one more result"] <= MOST_CPU_S else 1  # type: ignore[index]
+    return 0 if max(found["cpu_s"].values()) <= MOST_CPU_S else 1  # type: ignore[attr-defined]
 
 
 def measure(home: Home, devices: int, variants: int) -> dict[str, object]:

@@ -25,13 +25,25 @@ from typing import Any, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from assay.core.errors import BadMessage
-from assay.core.model import Absent
+from assay.core.model import (
+    Absent,
+    ArtifactRef,
+    DeviceFacts,
+    GoldenSpec,
+    InputSpec,
+    Profile,
+    RuntimeSpec,
+    Scenario,
+)
 from assay.v1 import artifact_pb2, device_pb2, job_pb2, result_pb2, worker_pb2
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
 _MODULES = (artifact_pb2, device_pb2, job_pb2, result_pb2, worker_pb2)
+# What every result of a board or a cell says once more: read from the same bytes, it is one value.
+_SAID_AGAIN = (ArtifactRef, DeviceFacts, GoldenSpec, InputSpec, Profile, RuntimeSpec, Scenario)
+_VALUES_KEPT = 4096
 
 
 def to_proto(value: Any) -> Message:
@@ -121,13 +133,14 @@ def _scalar(message: Message, name: str, item: Any) -> Any:
 
 
 def _read(message: Message, cls: type) -> Any:
-    return cls(**{name: read(message) for name, read in _readers(cls)})
+    return cls(*[read(message) for read in _readers(cls)])
 
 
 @functools.cache
-def _readers(cls: Any) -> tuple[tuple[str, Callable[[Message], Any]], ...]:
+def _readers(cls: Any) -> tuple[Callable[[Message], Any], ...]:
     """How to read each field of ``cls``, worked out once: results are read by the thousand."""
-    return tuple((name, _reader(name, hint)) for name, hint in _hints(cls).items())
+    hints = _hints(cls)
+    return tuple(_reader(field.name, hints[field.name]) for field in dataclasses.fields(cls))
 
 
 def _reader(name: str, hint: Any) -> Callable[[Message], Any]:
@@ -137,7 +150,7 @@ def _reader(name: str, hint: Any) -> Callable[[Message], Any]:
     inner = _without(hint, type(None))
     read = _present_reader(name, inner)
     if inner is hint:
-        return read
+        return _required(name, read) if _is_value(inner) else read
     return lambda message: read(message) if message.HasField(name) else None
 
 
@@ -150,17 +163,27 @@ def _present_reader(name: str, hint: Any) -> Callable[[Message], Any]:
         return lambda message: tuple(getattr(message, name))
     if origin is not None:
         return lambda message: dict(getattr(message, name))
+    if hint in _SAID_AGAIN:
+        return lambda message: _read_again(hint, getattr(message, name).SerializeToString())
     if _is_value(hint):
-        return lambda message: _read_message(message, name, hint)
+        return lambda message: _read(getattr(message, name), hint)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return lambda message: _read_enum(message, name, hint)
     return operator.attrgetter(name)
 
 
-def _read_message(message: Message, name: str, cls: type) -> Any:
-    if not message.HasField(name):
-        raise BadMessage(f"{message.DESCRIPTOR.name}.{name} is missing")
-    return _read(getattr(message, name), cls)
+def _required(name: str, read: Callable[[Message], Any]) -> Callable[[Message], Any]:
+    def required(message: Message) -> Any:
+        if not message.HasField(name):
+            raise BadMessage(f"{message.DESCRIPTOR.name}.{name} is missing")
+        return read(message)
+
+    return required
+
+
+@functools.lru_cache(_VALUES_KEPT)
+def _read_again(cls: type, data: bytes) -> Any:
+    return _read(typing.cast(Any, message_type(cls)).FromString(data), cls)
 
 
 def _read_reading(message: Message, cls: type, name: str) -> Any:

@@ -57,12 +57,9 @@ def figure_of(run: Figures, statistic: Statistic) -> float | None:
         return run.memory.process_peak_bytes if run.memory else None
     if run.latency is None:
         return None
-    figures = {
-        Statistic.P50: run.latency.p50_ns,
-        Statistic.P90: run.latency.p90_ns,
-        Statistic.P99: run.latency.p99_ns,
-    }
-    return figures[statistic]
+    if statistic is Statistic.P50:
+        return run.latency.p50_ns
+    return run.latency.p90_ns if statistic is Statistic.P90 else run.latency.p99_ns
 
 
 def canary_shift(values: Sequence[float]) -> float | None:

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 def walsh_averages(differences: Sequence[float]) -> Floats:
     """All means of two differences (each with itself too), ascending."""
     values = np.asarray(differences, dtype=np.float64)
-    rows, columns = np.triu_indices(len(values))
+    rows, columns = _pairs(len(values))
     return np.sort((values[rows] + values[columns]) / 2)
 
 
@@ -28,7 +28,11 @@ def hodges_lehmann(differences: Sequence[float]) -> float:
     """The median of the Walsh averages: a centre that outliers hardly move."""
     if not len(differences):
         raise ValueError("an estimate needs at least one difference")
-    return float(np.median(walsh_averages(differences)))
+    averages = walsh_averages(differences)
+    return float(averages[(len(averages) - 1) // 2] + averages[len(averages) // 2]) / 2
+
+
+_pairs = lru_cache(maxsize=64)(np.triu_indices)
 
 
 @lru_cache(maxsize=64)

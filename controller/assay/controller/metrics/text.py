@@ -28,7 +28,9 @@ class Families:
         if lines is None:
             lines = self._lines[name] = [_head(METRICS[name])]
         number = repr(float(value))
-        lines.append(f"{_series(name)(labels)} {_SPECIAL.get(number, number)}\n")
+        if number in _SPECIAL:
+            number = _SPECIAL[number]
+        lines.append(f"{_series(name)(labels)} {number}\n")
 
     def page(self) -> bytes:
         """The families as text."""
