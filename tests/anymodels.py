@@ -49,6 +49,16 @@ def text(path: Path) -> Path:
     return save_onnx(path, nodes, ins, outs, stored)
 
 
+def narrow(path: Path) -> Path:
+    """x (batch, sequence) -> y; no sequence but 32 runs, which the file does not say."""
+    need(module="onnx")
+    from onnx import helper
+
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    ends = [info("x", "FLOAT", "batch", "sequence"), info("y", "FLOAT", "batch", 4)]
+    return save_onnx(path, nodes, ends[:1], ends[1:], [weight("w", 32, 4)])
+
+
 def recurrent(path: Path) -> Path:
     """frame and state h -> y and the next h."""
     need(module="onnx")
@@ -185,7 +195,6 @@ def mixing(path: Path, *, quantised: bool = False, open_batch: bool = False) -> 
     """A .tflite of two operators, two inputs and two outputs: total = state + step, size = |total|
     (float32 only), with a signature ``serve`` and some metadata."""
     need(module="ai_edge_litert")
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model, graph = schema.ModelT(), schema.SubGraphT()
@@ -207,6 +216,29 @@ def mixing(path: Path, *, quantised: bool = False, open_batch: bool = False) -> 
     model.metadata = [note]
     model.description = b"adds up"
     model.signatureDefs = [_signature(schema, graph)]
+    return _saved(model, path)
+
+
+def pairing(path: Path) -> Path:
+    """A .tflite whose batch is open, 1 in the file, and runs with no other size than 2."""
+    need(module="ai_edge_litert")
+    from ai_edge_litert import schema_py_generated as schema
+
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    graph.tensors = [_tensor(schema, name, False, True) for name in ("x", "y")]
+    reshape = _operator(schema, 0, [0], [1])
+    reshape.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
+    reshape.builtinOptions = schema.ReshapeOptionsT()
+    reshape.builtinOptions.newShape = [2, 8]
+    graph.operators, graph.inputs, graph.outputs = [reshape], [0], [1]
+    model.operatorCodes = [_code(schema, "RESHAPE", 1)]
+    model.version, model.subgraphs, model.buffers = 3, [graph], [schema.BufferT()]
+    return _saved(model, path)
+
+
+def _saved(model: Any, path: Path) -> Path:
+    import flatbuffers
+
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     path.write_bytes(bytes(builder.Output()))

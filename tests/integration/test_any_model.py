@@ -182,6 +182,14 @@ def test_inputs_are_recorded_and_other_sizes_are_made_and_run(lab: Lab) -> None:
     assert found.factors["input"].endswith("48]")
 
 
+def test_sizes_nobody_chose_are_told_where_a_model_does_not_run_with_them(lab: Lab) -> None:
+    path = anymodels.narrow(lab.folder / "narrow.onnx")
+    with pytest.raises(RuntimeRejected, match=r"does not run with sequence=128 \(proposed\): set"):
+        lab.add(path, Declared())
+    record = lab.add(path, Declared(dims={"sequence": 32}))
+    assert record.notes["onnx.dims"] == "sequence=32"
+
+
 def test_a_model_that_never_ends_or_eats_all_memory_is_refused_in_time(lab: Lab) -> None:
     with pytest.raises(RuntimeRejected, match=r"endless.onnx: .*after 5 s without a word"):
         lab.add(anymodels.endless(lab.folder / "endless.onnx"), Declared(), time_box_s=5)

@@ -53,11 +53,25 @@ def test_an_onnx_file_is_told_whole(tmp_path: Path) -> None:
 
 
 def test_inner_graphs_and_external_data_are_told(tmp_path: Path) -> None:
-    assert {"If", "Loop", "Neg"} <= set(
-        told(anymodels.branching(tmp_path / "branching.onnx"))["operators"]
-    )
+    found = told(anymodels.branching(tmp_path / "branching.onnx"))
+    assert {"If", "Loop", "Neg"} <= set(found["operators"]) and found["parameters"] == 1
     found = told(anymodels.outside(tmp_path / "outside.onnx"))
     assert found["external_data"] == {"deep/weights.bin": 16384} and found["parameters"] == 4096
+
+
+def test_what_exporters_write_beside_the_rule_is_told_plainly(tmp_path: Path) -> None:
+    import onnx
+
+    path = anymodels.logarithm(tmp_path / "log.onnx")
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "?"
+    model.metadata_props.add(key="characters", value="\n".join("assay" * 2000))
+    onnx.save(model, path)
+    found = told(path)
+    assert found["inputs"] == ["x float32[?,16]"] and found["dims"] == {"x[0]": 1}
+    kept = found["metadata"]["characters"]
+    assert kept.startswith("a s s a y") and kept.endswith("... (19999 characters)")
 
 
 def test_a_tflite_file_is_told_with_signatures_metadata_and_scales(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from assay.core.dims import settle
 from assay.core.errors import UsageError
-from assay.core.tensors import TensorSpec
+from assay.core.tensors import TensorSpec, symbol
 
 
 def spec(name: str, *shape: int | str | None, dtype: str = "float32") -> TensorSpec:
@@ -51,6 +51,16 @@ def test_a_dimension_without_a_name_goes_by_its_place() -> None:
     sizes = settle([spec("image", None, None, None, 3)], {"image[2]": 96})
     assert sizes.shapes["image"] == (224, 96, 3)
     assert sizes.proposed == {"image[1]"}
+
+
+def test_a_batch_is_known_by_what_exporters_call_it() -> None:
+    for name in ("", "batch_size", "N", "unk__214", "p2o.DynamicDimension.0", "s77"):
+        sizes = settle([spec("x", name or None, 3, "height", "width")])
+        assert sizes.batched and sizes.shapes == {"x": (3, 224, 224)}, name
+
+
+def test_what_stands_for_any_dimension_is_no_name() -> None:
+    assert [symbol(size) for size in ("?", "None", "", None, 3, "T")] == [""] * 5 + ["T"]
 
 
 def test_sizes_that_no_memory_holds_are_refused() -> None:

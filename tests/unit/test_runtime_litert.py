@@ -13,6 +13,7 @@ from assay.agent.runtimes import litert
 from assay.agent.runtimes.litert import LiteRt
 from assay.core.errors import RuntimeAbsent, RuntimeRejected
 from assay.core.model import Absent, Fidelity, RuntimeSpec
+from tests import anymodels
 from tests.conftest import SHARED_DATA, need
 from tests.tinymodels import tflite
 
@@ -46,6 +47,24 @@ def test_operators_xnnpack_leaves_are_named_where_it_was_asked_for() -> None:
     content = tflite("ADD", inputs, ("y", [4], "INT32"))
     assert LiteRt.load(content, RuntimeSpec("litert", provider="XNNPACK")).fallback() == "ADD x1"
     assert LiteRt.load(content, SPEC).fallback() == ""
+
+
+def test_a_model_that_cannot_run_at_the_sizes_of_its_file_waits_for_its_inputs(
+    tmp_path: Path,
+) -> None:
+    model = LiteRt.load(anymodels.pairing(tmp_path / "pairing.tflite"), SPEC)
+    assert model.inputs[0].shape == (None, 8)
+    rows = np.arange(16, dtype=np.float32).reshape(2, 8)
+    for _ in range(2):
+        assert model.run({"x": rows})[0].tolist() == rows.tolist()
+    bound = model.bind([{"x": rows + 1}])
+    assert bound.stages is not None
+    bound.stages[0]()
+    bound.calls[0]()
+    assert bound.outputs(0)[0].tolist() == (rows + 1).tolist()
+    assert "RESHAPE" in str(model.placement()) or "XNNPACK" in str(model.placement())
+    with pytest.raises(RuntimeRejected, match="LiteRT refused to bind"):
+        model.bind([{"x": rows[:1]}])
 
 
 def test_a_build_without_the_inner_object_is_called_by_its_public_face() -> None:

@@ -16,7 +16,10 @@ from assay.core.errors import UsageError
 from assay.core.tensors import TensorSpec
 
 MAX_SAMPLE_ELEMENTS = 1 << 28
-_BATCH = re.compile(r"^(batch.*|.*_batch|n|b|bs|none|unk__\d+|dynamic_?axes_?\d*|s\d+|\?)?$", re.I)
+_BATCH = re.compile(
+    r"^(batch.*|.*_batch|n|b|bs|unk__\d+|dynamic_?axes_?\d*|p2o\.DynamicDimension\.\d+|s\d+)?$",
+    re.I,
+)
 # What people call a dimension, and a size that most such models take.
 _BY_NAME = (
     (re.compile(r"past", re.I), 16),

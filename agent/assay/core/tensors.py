@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STRING = "str"
+# What exporters write for every open dimension alike; two of them need not be equal.
+_PLACEHOLDERS = ("?", "None", "-1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ class TensorSpec:
     def dimension(self, axis: int) -> str:
         """What an open dimension is called: by the model, else ``input[axis]``."""
         return (self.symbols[axis] if self.symbols else "") or f"{self.name}[{axis}]"
+
+
+def symbol(size: object) -> str:
+    """The model's name for a dimension; empty for a size, and for what stands for any dimension."""
+    return size if isinstance(size, str) and size not in _PLACEHOLDERS else ""
 
 
 def convert(values: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:

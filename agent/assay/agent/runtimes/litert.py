@@ -97,10 +97,10 @@ class LiteRt:
                 if plain
                 else resolvers.AUTO,
             )
-            interpreter.allocate_tensors()
+            allocated = _allocate(interpreter)
         except _FAILURES as error:
             raise refusal("LiteRT refused the model", error) from error
-        return LiteRtModel(interpreter, version, spec)
+        return LiteRtModel(interpreter, version, spec, allocated=allocated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +119,22 @@ class _Calls:
 class LiteRtModel:
     """An interpreter; see :class:`assay.agent.runtimes.base.LoadedModel`."""
 
-    def __init__(self, interpreter: Any, version: str, spec: RuntimeSpec) -> None:
+    def __init__(
+        self, interpreter: Any, version: str, spec: RuntimeSpec, *, allocated: bool = True
+    ) -> None:
         self._interpreter = interpreter
         self._asked = spec.provider
         self.runtime_version = version
         details = interpreter.get_input_details()
         self._outputs = interpreter.get_output_details()
         self._index = {detail["name"]: int(detail["index"]) for detail in details}
-        self._shapes = {d["name"]: tuple(int(size) for size in d["shape"]) for d in details}
+        shapes = {d["name"]: tuple(int(size) for size in d["shape"]) for d in details}
+        # Empty until tensors are allocated.
+        self._shapes = shapes if allocated else {}
         self.inputs = tuple(_tensor(detail) for detail in details)
         self.outputs = tuple(_tensor(detail) for detail in self._outputs)
         self._calls = _calls(interpreter)
-        self._graph = LiteRtGraph(interpreter)
-        self.precision = self._graph.precision()
+        self.precision = LiteRtGraph(interpreter).precision()
 
     def bind(self, feeds: Sequence[Feed]) -> Bound:
         """The inputs of each feed stay where they are and are copied in by its stage."""
@@ -159,7 +162,7 @@ class LiteRtModel:
 
     def placement(self) -> tuple[str, ...]:
         """How many operators the delegate took, and which it left."""
-        taken, left = self._graph.placed()
+        taken, left = LiteRtGraph(self._interpreter).placed()
         shown = [f"{_XNNPACK}: {taken} operators"] if taken else []
         if left:
             shown.append(f"{_BUILTIN}: {left.total()} operators ({_listed(left)})")
@@ -167,7 +170,9 @@ class LiteRtModel:
 
     def fallback(self) -> str:
         """Operators that XNNPACK left to the built-in kernels, where it was asked for by name."""
-        return _listed(self._graph.placed()[1]) if self._asked == _XNNPACK else ""
+        if self._asked != _XNNPACK:
+            return ""
+        return _listed(LiteRtGraph(self._interpreter).placed()[1])
 
     def close(self) -> None:
         """Drops the interpreter."""
@@ -179,7 +184,7 @@ class LiteRtModel:
             return
         try:
             for name, shape in shapes.items():
-                if shape != self._shapes[name]:
+                if shape != self._shapes.get(name):
                     self._calls.resize(self._index[name], shape)
             self._calls.allocate()
         except _FAILURES as error:
@@ -199,6 +204,21 @@ class LiteRtModel:
 
     def _copy_outputs(self) -> list[NDArray[Any]]:
         return [self._calls.get(detail["index"]) for detail in self._outputs]
+
+
+def _allocate(interpreter: Any) -> bool:
+    """False where that has to wait for inputs: files give open dimensions the size 1, which some
+    models cannot compute."""
+    try:
+        interpreter.allocate_tensors()
+    except RuntimeError:
+        signatures = [
+            detail.get("shape_signature", ()) for detail in interpreter.get_input_details()
+        ]
+        if not any(-1 in signature for signature in signatures):
+            raise
+        return False
+    return True
 
 
 def _calls(interpreter: Any) -> _Calls:

@@ -23,7 +23,7 @@ from assay.agent.runtimes.base import (
 from assay.agent.runtimes.onnx_weights import weight_precision
 from assay.core.errors import AssayError, RuntimeAbsent, RuntimeRejected
 from assay.core.model import MEDIA_ONNX, Absent, Fidelity, RuntimeFacts, RuntimeSpec
-from assay.core.tensors import STRING, TensorSpec
+from assay.core.tensors import STRING, TensorSpec, symbol
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -318,5 +318,5 @@ def _tensor(arg: Any) -> TensorSpec:
             f"{arg.name} is a {arg.type}: only tensors of types that numpy has are measured"
         )
     shape = tuple(size if isinstance(size, int) else None for size in arg.shape)
-    symbols = tuple(size if isinstance(size, str) else "" for size in arg.shape)
+    symbols = tuple(symbol(size) for size in arg.shape)
     return TensorSpec(arg.name, _TYPES[arg.type], shape, symbols)

@@ -48,4 +48,5 @@ def _lines(value: Any) -> list[str]:
         return [f"{key}: {one}" for key, one in value.items()]
     if isinstance(value, list):
         return [str(one) for one in value]
-    return ["unknown: an operator has no rule"] if value is None else [str(value)]
+    unknown = "unknown: an operator has no rule, or its sizes are open"
+    return [unknown] if value is None else [str(value)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from assay.controller.inspection.onnx_graph import graphs_of
 from assay.core.bundle import MAX_BYTES, MODEL, why_unsafe
 from assay.core.errors import BadInputs, RuntimeAbsent
 
@@ -61,16 +62,15 @@ def load_structure(path: Path) -> Any:
 
 def tensors_of(graph: Any) -> Iterator[Any]:
     """Every stored tensor of a graph and of those inside it."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from tensors_of(inner)
+    for one in graphs_of(graph):
+        yield from one.initializer
+        for sparse in one.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+        for node in one.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
 
 
 def _wanted(model: Any) -> Iterator[tuple[str, int]]:

@@ -19,6 +19,7 @@ from assay.core.model import MEDIA_NCNN, MEDIA_ONNX, MEDIA_TFLITE
 
 MEDIA: Mapping[str, str] = {".onnx": MEDIA_ONNX, ".tflite": MEDIA_TFLITE, ".ncnn": MEDIA_NCNN}
 TIME_BOX_S = 120.0
+_MOST_SHOWN, _BEGINNING = 200, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,12 @@ def facts_of(file: Path, timeout_s: float = TIME_BOX_S) -> Facts:
     told = ask("assay.controller.inspection.facts", file, timeout_s=timeout_s)
     tuples = ("inputs", "outputs", "custom_operators", "signatures")
     return Facts(**{**told, **{name: tuple(told[name]) for name in tuples}})
+
+
+def shown(text: str) -> str:
+    """Embedded text on one line; only its length where it is longer than anyone reads."""
+    line = " ".join(text.split())
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_BEGINNING]}... ({len(text)} characters)"
 
 
 def elements_by_type(tensors: list[tuple[str, int]]) -> dict[str, str]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from assay.controller.inspection import onnx_graph
 from assay.controller.inspection.external import external_files, load_structure, tensors_of
-from assay.controller.inspection.facts import Facts, elements_by_type
+from assay.controller.inspection.facts import Facts, elements_by_type, shown
 from assay.core.dims import open_dims, propose
-from assay.core.tensors import STRING, TensorSpec
+from assay.core.tensors import STRING, TensorSpec, symbol
 
 _OURS = {"float": "float32", "double": "float64", "string": STRING}
 # Domains that onnxruntime brings with it.
@@ -26,7 +25,7 @@ def read(file: Path) -> Facts:
     cost = onnx_graph.read(file.read_bytes())
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [_spec(value) for value in graph.input if value.name not in weights]
-    nodes = list(_nodes(graph))
+    nodes = [node for one in onnx_graph.graphs_of(graph) for node in one.node]
     local = {(one.domain, one.name) for one in model.functions}
     custom = Counter(
         f"{node.domain}.{node.op_type}"
@@ -50,20 +49,10 @@ def read(file: Path) -> Facts:
         dims={name: propose(name, *where) for name, where in open_dims(inputs).items()},
         external_data={name: path.stat().st_size for name, path in external_files(file).items()},
         metadata={
-            **{key: text for key, text in told.items() if text},
-            **{entry.key: entry.value for entry in model.metadata_props},
+            **{key: shown(text) for key, text in told.items() if text},
+            **{entry.key: shown(entry.value) for entry in model.metadata_props},
         },
     )
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    """Every node, those of inner graphs too."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            inner = (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else []))
-            for one in inner:
-                yield from _nodes(one)
 
 
 def _spec(value: Any) -> TensorSpec:
@@ -76,9 +65,14 @@ def _spec(value: Any) -> TensorSpec:
     return TensorSpec(
         value.name,
         _type(tensor.elem_type),
-        tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims),
-        tuple(dim.dim_param for dim in dims),
+        tuple(_size(dim) for dim in dims),
+        tuple(symbol(dim.dim_param) for dim in dims),
     )
+
+
+def _size(dim: Any) -> int | None:
+    """Some exporters write -1 for an open dimension."""
+    return dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None
 
 
 def _stored(tensor: Any) -> tuple[str, int]:

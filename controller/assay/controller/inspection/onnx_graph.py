@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from assay.controller.inspection.graph_cost import GraphCost
@@ -28,6 +28,7 @@ _NO_RULE = {
 }
 # Of onnxruntime's own operators, those that carry none.
 _LIGHT = {"BiasGelu", "DequantizeLinear", "FastGelu", "Gelu", "NhwcMaxPool", "QuantizeLinear"}
+_NARROWEST = ("int8", "fp16", "fp32")
 # Which inputs are scales and zero points rather than parameters.
 _QUANTISATION_INPUTS = {
     "ConvInteger": (2, 3),
@@ -59,12 +60,22 @@ def read(data: bytes) -> GraphCost:
     graph = inferred.graph
     shapes = _shapes(graph)
     macs = [_macs(node, shapes) for node in graph.node]
+    all_graphs = list(graphs_of(graph))
     return GraphCost(
-        parameters=_parameters(graph),
+        parameters=sum(_parameters(one) for one in all_graphs),
         macs=None if None in macs else sum(m for m in macs if m is not None),
-        operators=tuple(name_of(node) for node in graph.node),
-        precision=_precision(graph),
+        operators=tuple(name_of(node) for one in all_graphs for node in one.node),
+        precision=min((_precision(one) for one in all_graphs), key=_NARROWEST.index),
     )
+
+
+def graphs_of(graph: Any) -> Iterator[Any]:
+    """The graph and those inside it, the branches of an If and the bodies of loops."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from graphs_of(inner)
 
 
 def _with_shapes(model: Any) -> Any:

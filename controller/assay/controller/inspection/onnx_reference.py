@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.controller.inspection.reference import check_feed, refusal
 from assay.core.errors import RuntimeAbsent, RuntimeRejected
-from assay.core.tensors import STRING, TensorSpec
+from assay.core.tensors import STRING, TensorSpec, symbol
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +60,7 @@ def _spec(path: Path, entry: Any) -> TensorSpec:
         entry.name,
         dtype,
         tuple(size if isinstance(size, int) else None for size in entry.shape),
-        tuple(size if isinstance(size, str) else "" for size in entry.shape),
+        tuple(symbol(size) for size in entry.shape),
     )
 
 

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from assay.controller.inspection import tflite_graph
-from assay.controller.inspection.facts import Facts, elements_by_type
+from assay.controller.inspection.facts import Facts, elements_by_type, shown
 from assay.core.dims import open_dims, propose
 from assay.core.errors import BadInputs
 from assay.core.tensors import TensorSpec
-
-_MOST_SHOWN = 200
 
 
 def read(file: Path) -> Facts:
@@ -86,8 +84,7 @@ def _metadata(model: Any) -> dict[str, str]:
         data = model.buffers[entry.buffer].data
         content = bytes(data) if data is not None else b""
         text = content.rstrip(b"\0").decode("utf-8", "replace")
-        shown = text if text.isprintable() and len(text) <= _MOST_SHOWN else f"{len(content)} bytes"
-        found[_text(entry.name)] = shown
+        found[_text(entry.name)] = shown(text) if text.isprintable() else f"{len(content)} bytes"
     return found
 
 

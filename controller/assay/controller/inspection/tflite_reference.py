@@ -24,13 +24,15 @@ class TfliteReference:
         self._path = path
         try:
             self._interpreter = _interpreter_class()(model_path=str(path), num_threads=1)
-            self._interpreter.allocate_tensors()
+            allocated = self._allocate()
         except _REFUSALS as error:
             raise refusal(
                 f"LiteRT refuses {path.name}, which may be cut off or no .tflite file", error
             ) from error
         self._details = self._interpreter.get_input_details()
-        self._shapes = {d["name"]: tuple(int(s) for s in d["shape"]) for d in self._details}
+        shapes = {d["name"]: tuple(int(s) for s in d["shape"]) for d in self._details}
+        # Empty until tensors are allocated.
+        self._shapes = shapes if allocated else {}
         self.inputs = tuple(_spec(path, detail) for detail in self._details)
         self.outputs = tuple(
             _spec(path, detail) for detail in self._interpreter.get_output_details()
@@ -50,12 +52,24 @@ class TfliteReference:
         except _REFUSALS as error:
             raise refusal(f"LiteRT cannot run {self._path.name}", error) from error
 
+    def _allocate(self) -> bool:
+        """False where that has to wait for inputs: files give open dimensions the size 1, which
+        some models cannot compute."""
+        try:
+            self._interpreter.allocate_tensors()
+        except RuntimeError:
+            details = self._interpreter.get_input_details()
+            if not any(-1 in detail.get("shape_signature", ()) for detail in details):
+                raise
+            return False
+        return True
+
     def _resize(self, shapes: dict[str, tuple[int, ...]]) -> None:
         if shapes == self._shapes:
             return
         for detail in self._details:
             name = detail["name"]
-            if shapes[name] != self._shapes[name]:
+            if shapes[name] != self._shapes.get(name):
                 self._interpreter.resize_tensor_input(detail["index"], shapes[name], strict=True)
         self._interpreter.allocate_tensors()
         self._shapes = shapes

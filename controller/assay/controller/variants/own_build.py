@@ -12,6 +12,8 @@ from assay.controller.variants.own_inputs import Declared, make
 from assay.controller.variants.progress import Meter
 from assay.controller.variants.publish import MEDIA
 from assay.controller.variants.shipping import shipped
+from assay.core.dims import Sizes
+from assay.core.errors import RuntimeRejected
 from assay.core.npz import write_npz
 from assay.core.tensors import TensorSpec
 
@@ -34,13 +36,16 @@ def _report(name: str, model: Path, declared: Declared, folder: Path, meter: Met
     inputs, kept = folder / f"inputs-{name}.npz", folder / f"golden-{name}.npz"
     write_npz(inputs, own.arrays)
     arithmetic = inspect.precision(model, media)
-    arrays = golden.golden_arrays(
-        reference,
-        own.arrays,
-        arithmetic,
-        declared.state,
-        lambda done: meter.within(done, golden.SAMPLES),
-    )
+    try:
+        arrays = golden.golden_arrays(
+            reference,
+            own.arrays,
+            arithmetic,
+            declared.state,
+            lambda done: meter.within(done, golden.SAMPLES),
+        )
+    except RuntimeRejected as error:
+        raise _told_with(own.sizes, error) from error
     write_npz(kept, arrays)
     rtol, atol = arrays["tolerances"].max(axis=0)
     notes = {
@@ -65,6 +70,16 @@ def _report(name: str, model: Path, declared: Declared, folder: Path, meter: Met
         inputs=str(inputs),
         dataset=own.dataset,
         made_json=own.made_json,
+    )
+
+
+def _told_with(sizes: Sizes, error: RuntimeRejected) -> RuntimeRejected:
+    """The error, with the sizes nobody chose: most such models run at others."""
+    if not sizes.proposed:
+        return error
+    return RuntimeRejected(
+        f"the model does not run with {sizes}: set other sizes under [dims] of inputs.toml "
+        f"(--inputs). {error}"
     )
 
 
