@@ -46,7 +46,7 @@ def test_demo_has_every_kind_of_compression_and_starts_with_the_baseline() -> No
         *["pruned", "student", "tucker2"],
     ]
     used = {step.use for recipe in recipes for step in recipe.steps}
-    assert used == set(registered())
+    assert used == set(registered()) - {"student"}, "which goes with a model of the user's own"
     assert sum("tflite" in r.formats for r in recipes) >= 3
     assert all(r.path.stem == r.name for r in recipes)
 

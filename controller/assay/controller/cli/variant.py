@@ -18,6 +18,7 @@ from assay.core.listing import format_option, print_rows
 
 if TYPE_CHECKING:
     from assay.controller.records import DatasetRecord, VariantRecord
+    from assay.controller.variants.models import OwnModel
     from assay.controller.variants.own_inputs import Declared
 
 _COLUMNS = ("name", "model", "formats", "parameters", "macs", "bytes", "transfer_bytes", "id")
@@ -59,15 +60,30 @@ def show_command(name: str, output_format: str) -> None:
 
 @variant.command("build")
 @click.argument("recipes", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--dataset", "dataset_name", default="fashion-mnist", show_default=True)
+@click.option("--dataset", "--data", "dataset_name", default="fashion-mnist", show_default=True)
+@click.option(
+    "--model",
+    help="package.module:factory of your own torch module, in place of the recipes' model.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Its weights: a state_dict as .pt, .npz or .safetensors; the factory's unless given.",
+)
 @click.option("--jobs", type=click.IntRange(1, 64), help="Builds at a time, one thread each.")
 @click.option("--dry-run", is_flag=True, help="Only check the recipes.")
 def build_command(
-    recipes: tuple[Path, ...], dataset_name: str, jobs: int | None, dry_run: bool
+    recipes: tuple[Path, ...],
+    dataset_name: str,
+    model: str | None,
+    weights: Path | None,
+    jobs: int | None,
+    dry_run: bool,
 ) -> None:
     """Build variants from RECIPES, TOML files; `demo` means all recipes of the demo.
 
-    What was built before from the same recipe, data and tools is not built again.
+    A model of your own is looked for in the current folder, the recipe's folder and among what is
+    installed. What was built before from the same recipe, data and tools is not built again.
     """
     from assay.controller.cli.bars import bars
     from assay.controller.demo_model import demo_recipes
@@ -75,8 +91,9 @@ def build_command(
     from assay.controller.variants.recipe import load_recipe
 
     paths = [p for r in recipes for p in (demo_recipes() if r == Path("demo") else [r])]
+    own = _own_model(model, weights, paths)
     for path in paths:
-        load_recipe(path)
+        load_recipe(path, own)
     if dry_run:
         click.echo(f"{len(paths)} recipes are sound", err=True)
         return
@@ -90,6 +107,7 @@ def build_command(
             ContentStore(home.artifacts),
             progress,
             jobs=jobs,
+            own=own,
         )
     print_rows([_row(record) for record in records], _COLUMNS, "table")
 
@@ -151,6 +169,18 @@ def add_command(
             time_box,
         )
     print_rows([_row(record)], _COLUMNS, "table")
+
+
+def _own_model(model: str | None, weights: Path | None, recipes: list[Path]) -> OwnModel | None:
+    from assay.controller.own_code.reference import parse_reference
+    from assay.controller.variants.models import OwnModel
+
+    if model is None:
+        if weights is not None:
+            raise UsageError("--weights goes with --model package.module:factory")
+        return None
+    folders = [Path.cwd(), *(path.resolve().parent for path in recipes)]
+    return OwnModel(parse_reference(model, folders), weights.resolve() if weights else None)
 
 
 def _row(record: VariantRecord) -> dict[str, Any]:

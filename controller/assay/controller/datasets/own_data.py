@@ -45,7 +45,7 @@ def read_data(order: DataOrder, folder: Path, meter: Meter) -> DataReport:
         methods=methods,
         classes=classes,
         preprocessing_json=_preprocessing(order, source),
-        sources=source_digests(reference.folders, reference.module),
+        sources=source_digests(reference),
     )
 
 

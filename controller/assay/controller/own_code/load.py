@@ -8,7 +8,7 @@ import os
 import resource
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +58,21 @@ def told_plainly(doing: str, error_class: type[AssayError] = BuildFailed) -> Ite
         raise error_class(f"{doing} raised {_said(error)}{_place(error)}") from error
 
 
-def source_digests(folders: Sequence[str], module: str) -> dict[str, str]:
-    """The digest of every source file that was imported from ``folders``, or from the package of
-    ``module`` where that is installed, by its path there."""
-    roots = [Path(folder) for folder in folders]
-    package = module.partition(".")[0]
+def source_digests(reference: Reference, modules: Iterable[str] = ()) -> dict[str, str]:
+    """The digest of every source file imported so far from the reference's folders, and from its
+    package and those of ``modules`` where they are installed, by module."""
+    roots = [Path(folder) for folder in reference.folders]
+    packages = {name.partition(".")[0] for name in (reference.module, *modules)}
     found = {}
-    for name, loaded in sorted(sys.modules.items()):
-        origin = getattr(loaded, "__file__", None)
-        if not origin or not Path(origin).is_file():
+    for name, module in sorted(sys.modules.items()):
+        origin = getattr(module, "__file__", None)
+        top = name.partition(".")[0]
+        if not origin or top in ("assay", "__main__") or not Path(origin).is_file():
             continue
         path = Path(origin).resolve()
-        top = name.partition(".")[0]
-        root = next((root for root in roots if path.is_relative_to(root)), None)
-        if root is not None and not _is_library(origin) and top != "assay":
-            found[path.relative_to(root).as_posix()] = digest.of_file(path)
-        elif top == package:
-            found[name.replace(".", "/")] = digest.of_file(path)
+        inside = any(path.is_relative_to(root) for root in roots) and not _is_library(origin)
+        if inside or top in packages:
+            found[name] = digest.of_file(path)
     return found
 
 

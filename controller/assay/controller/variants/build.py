@@ -17,9 +17,10 @@ from assay.controller.datasets.base import OnProgress, silent
 from assay.controller.records import DatasetRecord, VariantRecord
 from assay.controller.store.base import Store
 from assay.controller.variants import publish
-from assay.controller.variants.export import can_make_tflite
+from assay.controller.variants.export import can_make_tflite, require_exporters
 from assay.controller.variants.identity import network_id, variant_identity
 from assay.controller.variants.index import BuildIndex, TrainedNetwork
+from assay.controller.variants.models import OwnModel
 from assay.controller.variants.ncnn import can_make_ncnn
 from assay.controller.variants.orders import (
     REPORT,
@@ -33,10 +34,11 @@ from assay.controller.variants.orders import (
 from assay.controller.variants.process import BuildProcesses, OnLine, build_folder
 from assay.controller.variants.recipe import Recipe, load_recipe
 from assay.controller.variants.tasks import Task, run_tasks
+from assay.controller.variants.trials import own_notes, require_samples, tried
 from assay.core import digest
 from assay.core.cas import ContentStore
-from assay.core.errors import BadInputs, BuildFailed, RuntimeAbsent
-from assay.core.model import MEDIA_NPZ
+from assay.core.errors import BadInputs, BuildFailed
+from assay.core.model import MEDIA_NPZ, ArtifactRef
 
 _MAX_JOBS = 4
 
@@ -49,24 +51,30 @@ def build_variants(
     progress: OnProgress = silent,
     *,
     jobs: int | None = None,
+    own: OwnModel | None = None,
 ) -> list[VariantRecord]:
     """The variants of these recipes, in their order, built where they are not yet.
 
     ``jobs`` processes at a time, one thread each; as many as there are CPUs unless given, four at
     most. ``progress`` is called from the calling thread only, by the names of the recipes.
 
+    ``own`` is a model of the user's own, in place of the one that the recipes name. It is tried
+    first, and :class:`NotFound` or :class:`BuildFailed` say what it did.
+
     :class:`SpecError` lists the mistakes of a recipe before anything is built. A build that fails
     does not stop the others; at the end :class:`BuildFailed` names every one that did.
     """
-    recipes = [load_recipe(path) for path in recipe_paths]
+    recipes = [load_recipe(path, own) for path in recipe_paths]
     _require_distinct(recipes)
-    if "train" not in dataset.splits:
-        raise BadInputs(f"dataset {dataset.name} has no training samples to build from")
+    require_samples(recipes, dataset)
     builder = Builder(dataset, store, blobs, BuildIndex(blobs), BuildProcesses())
+    if any(recipe.own for recipe in recipes):
+        require_exporters()
+    recipes = tried(recipes, dataset, blobs, builder.processes, progress)
     plans = [builder.plan(recipe) for recipe in recipes]
     tasks = builder.tasks(plans)
     if tasks:
-        _require_torch()
+        require_exporters()
     workers = jobs or min(_MAX_JOBS, _usable_cpus())
     failures = run_tasks(tasks, workers, progress, builder.processes.close)
     done = [plan for plan in plans if plan.recipe.name not in failures]
@@ -166,7 +174,7 @@ class Builder:
             base = self._stored(found) if found else None
         return NetworkOrder(
             model=recipe.model,
-            train=str(self.blobs.path(self.dataset.splits["train"].digest)),
+            train=str(self.blobs.path(self._training_split().digest)),
             preprocessing_json=self.dataset.preprocessing_json,
             classes=len(self.dataset.classes),
             seed=recipe.seed,
@@ -174,7 +182,12 @@ class Builder:
             formats=formats,
             base=base,
             trained=self._stored(trained) if trained else None,
+            own=recipe.own,
         )
+
+    def _training_split(self) -> ArtifactRef:
+        """Any split gives an example where no step needs samples."""
+        return self.dataset.splits.get("train") or self.dataset.splits["test"]
 
     def _stored(self, network: TrainedNetwork) -> StoredNetwork:
         return StoredNetwork(str(self.blobs.path(network.weights.digest)), network.description)
@@ -238,7 +251,13 @@ class Builder:
             origin="recipe",
             identity=variant_identity(plan.recipe, self.dataset),
             files=files,
-            notes={"summary": plan.recipe.summary, **network.notes, **plan.unmade, **notes},
+            notes={
+                "summary": plan.recipe.summary,
+                **own_notes(plan.recipe),
+                **network.notes,
+                **plan.unmade,
+                **notes,
+            },
             created_ns=time.time_ns(),
         )
         publish.register(self.store, record)
@@ -256,21 +275,6 @@ def _require_distinct(recipes: Sequence[Recipe]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BadInputs(f"several of these recipes are named {', '.join(twice)}")
-
-
-def _require_torch() -> None:
-    import importlib.util
-
-    missing = [
-        m
-        for m in ("torch", "onnx", "onnxscript", "onnxslim", "onnxruntime")
-        if importlib.util.find_spec(m) is None
-    ]
-    if missing:
-        raise RuntimeAbsent(
-            f"building variants needs {', '.join(missing)}: "
-            "pip install -c constraints.txt 'assay-fleet[variants]'"
-        )
 
 
 def _usable_cpus() -> int:

@@ -42,7 +42,11 @@ def _build(folder: Path, say: Any) -> None:
 
     order = orders.read_order(folder)
     meter = Meter(lambda done, note: say(done=done, note=note))
-    if isinstance(order, orders.DataOrder):
+    if isinstance(order, orders.ModelOrder):
+        from assay.controller.variants.own_trial import try_model
+
+        orders.write_report(folder, try_model(order, folder, meter))
+    elif isinstance(order, orders.DataOrder):
         from assay.controller.datasets.own_data import read_data
 
         orders.write_report(folder, read_data(order, folder, meter))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.core.errors import BuildFailed
+from assay.core.errors import BuildFailed, RuntimeAbsent
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,7 +23,8 @@ MAX_IR = 11
 
 
 def to_onnx(net: nn.Module, example: Tensor, path: Path) -> str:
-    """Writes ``net`` with a free batch dimension and returns what was written, for people.
+    """Writes ``net`` with a free batch dimension, or for one sample where its code allows no other,
+    and returns what was written, for people.
 
     ``example`` is (1, ...). Batch norms are folded by the exporter.
     """
@@ -31,21 +32,16 @@ def to_onnx(net: nn.Module, example: Tensor, path: Path) -> str:
     import onnxslim
     import torch
 
+    batch = "batch free"
     with quiet():
-        program = torch.onnx.export(
-            net.eval(),
-            (torch.cat([example, example]),),
-            dynamo=True,
-            input_names=["x"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("n")},),
-            opset_version=OPSET,
-            verbose=False,
-        )
-        assert program is not None
+        try:
+            program = _exported(net, torch.cat([example, example]), free=True)
+        except torch.onnx.OnnxExporterError as error:
+            program = _exported(net, example, free=False)
+            batch = f"batch 1, since a free one could not be exported ({_reason(error)})"
         model = onnxslim.slim(program.model_proto)
     onnx.save(model, path)
-    return f"{finish_onnx(path)}, batch free"
+    return f"{finish_onnx(path)}, {batch}"
 
 
 def finish_onnx(path: Path) -> str:
@@ -77,6 +73,22 @@ def to_tflite(net: nn.Module, example: Tensor, path: Path) -> str:
     return "batch 1, NCHW"
 
 
+def require_exporters() -> None:
+    """:class:`RuntimeAbsent` where what builds variants is not installed."""
+    import importlib.util
+
+    missing = [
+        module
+        for module in ("torch", "onnx", "onnxscript", "onnxslim", "onnxruntime")
+        if importlib.util.find_spec(module) is None
+    ]
+    if missing:
+        raise RuntimeAbsent(
+            f"building variants needs {', '.join(missing)}: "
+            "pip install -c constraints.txt 'assay-fleet[variants]'"
+        )
+
+
 def can_make_tflite() -> str:
     """Why .tflite files cannot be made here; "" where they can."""
     import importlib.util
@@ -96,6 +108,29 @@ def quiet() -> Iterator[None]:
         warnings.simplefilter("ignore")
         with contextlib.redirect_stdout(nowhere):
             yield
+
+
+def _exported(net: nn.Module, inputs: Tensor, *, free: bool) -> Any:
+    import torch
+
+    return torch.onnx.export(
+        net.eval(),
+        (inputs,),
+        dynamo=True,
+        input_names=["x"],
+        output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("n")},) if free else None,
+        opset_version=OPSET,
+        verbose=False,
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """What lies at the bottom of an exporter's error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _strip(model: Any) -> None:

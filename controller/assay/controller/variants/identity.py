@@ -32,11 +32,11 @@ def network_identity(recipe: Recipe, dataset: DatasetRecord) -> dict[str, Any]:
         return network_identity(recipe.base, dataset)
     return {
         "model": recipe.model,
-        "model_source": source_digest(recipe.model),
+        "model_source": _model_source(recipe),
         "base": network_id(recipe.base, dataset) if recipe.base is not None else None,
         "steps": [step_identity(step) for step in recipe.network_steps],
         "seed": recipe.seed,
-        "train": dataset.splits["train"].digest,
+        "train": dataset.splits["train" if "train" in dataset.splits else "test"].digest,
         "classes": len(dataset.classes),
         "preprocessing": dataset.preprocessing_json,
         "training_version": TRAINING_VERSION,
@@ -59,6 +59,18 @@ def variant_identity(recipe: Recipe, dataset: DatasetRecord) -> dict[str, Any]:
         "calibration": calibration.digest if calibration else None,
         "export_version": EXPORT_VERSION,
         "tools": tool_versions([*ONNX_EXPORTERS, *_tools(recipe.file_steps)]),
+    }
+
+
+def _model_source(recipe: Recipe) -> Any:
+    """Of a model of the user's own, what its trial found: sources, and the weights it starts with;
+    the same of the students it names."""
+    if recipe.own is None:
+        return source_digest(recipe.model)
+    assert recipe.tried, f"{recipe.name}: its factory was not tried"
+    return {
+        name: {"sources": dict(tried.sources), "state": tried.state}
+        for name, tried in recipe.tried.items()
     }
 
 

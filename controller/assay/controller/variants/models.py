@@ -1,7 +1,8 @@
 """The models that recipes can name.
 
-A model is a module that offers :class:`ModelModule`. It is imported in the build's own process
-only; here it is known by name and by its source.
+A model is a module that offers :class:`ModelModule`, or a factory of the user's own
+(:class:`OwnModel`). Both are imported in a build's own process only; here they are known by name
+and by their sources.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from assay.controller.own_code.reference import Reference
 from assay.core import digest
 
 if TYPE_CHECKING:
@@ -19,6 +22,25 @@ if TYPE_CHECKING:
 
 MODELS: Mapping[str, str] = {"resnet8-fashion": "assay.controller.demo_model.resnet8"}
 """Name in recipes → module."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnModel:
+    """A factory of the user's own, and the file of its weights; without one they are the
+    factory's."""
+
+    reference: Reference
+    weights: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a trial found out about a factory: ``sources`` are digests by module, ``state`` is that
+    of the weights it starts with."""
+
+    sources: Mapping[str, str]
+    state: str
+    parameters: int
 
 
 class ModelModule(Protocol):
@@ -45,8 +67,12 @@ class ModelModule(Protocol):
         ...
 
 
-def model_module(name: str) -> ModelModule:
+def model_module(name: str, own: OwnModel | None = None) -> ModelModule:
     """The module of a model; imports torch."""
+    if own is not None:
+        from assay.controller.variants.own_model import OwnModule
+
+        return OwnModule(own.reference, own.weights)
     return cast(ModelModule, importlib.import_module(MODELS[name]))
 
 

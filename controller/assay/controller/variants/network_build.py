@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from assay.controller.datasets.npz import npz_bytes, read_npz
+from assay.controller.own_code.load import told_plainly
 from assay.controller.variants import export, ncnn
 from assay.controller.variants.models import ModelModule, model_module
 from assay.controller.variants.orders import (
@@ -20,6 +22,7 @@ from assay.controller.variants.orders import (
     step_units,
     write_report,
 )
+from assay.controller.variants.own_model import OwnModule, require_rebuildable
 from assay.controller.variants.progress import Meter
 from assay.controller.variants.steps import NetworkStep
 from assay.controller.variants.steps.base import NetworkWork
@@ -33,7 +36,7 @@ _WRITERS = {"onnx": export.to_onnx, "tflite": export.to_tflite, "ncnn": ncnn.to_
 def build_network(order: NetworkOrder, folder: Path, meter: Meter) -> NetworkReport:
     """Follows the order; files are written into ``folder``."""
     make_deterministic(order.seed)
-    model = model_module(order.model)
+    model = model_module(order.model, order.own)
     arrays = read_npz(Path(order.train))
     train = Samples(arrays["x"], arrays["y"], Preprocessing.from_json(order.preprocessing_json))
     example = train.inputs(slice(0, 1))
@@ -42,6 +45,8 @@ def build_network(order: NetworkOrder, folder: Path, meter: Meter) -> NetworkRep
         net, weights = load_network(model, order.trained), ""
     else:
         net, weights = _trained(order, model, train, meter, notes), WEIGHTS
+        if isinstance(model, OwnModule):
+            require_rebuildable(model, net, example)
         (folder / WEIGHTS).write_bytes(weight_bytes(net))
         # Should an export fail, the training is not lost.
         write_report(folder, NetworkReport(weights, model.describe(net), {}, notes))
@@ -49,7 +54,8 @@ def build_network(order: NetworkOrder, folder: Path, meter: Meter) -> NetworkRep
     for name in order.formats:
         meter.begin(f"exporting .{name}", EXPORT_UNITS[name])
         path = folder / f"float.{name}"
-        notes[name] = _WRITERS[name](net, example, path)
+        with _told(order, f"exporting .{name}"):
+            notes[name] = _WRITERS[name](net, example, path)
         exports[name] = path.name
     return NetworkReport(weights, model.describe(net), exports, notes)
 
@@ -79,6 +85,14 @@ def _trained(
         step = step_from_table(table)
         assert isinstance(step, NetworkStep)
         meter.begin(step.use, step_units(table))
-        step.apply(work)
+        with _told(order, step.use):
+            step.apply(work)
     notes["training_cpu_s"] = f"{time.process_time() - started:.1f}"
     return work.net
+
+
+def _told(order: NetworkOrder, doing: str) -> contextlib.AbstractContextManager[None]:
+    """What goes wrong with a network of the user's own is told as that network's."""
+    if order.own is None:
+        return contextlib.nullcontext()
+    return told_plainly(f"{doing} ({order.model})")

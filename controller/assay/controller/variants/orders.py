@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.controller.own_code.reference import Reference
+from assay.controller.variants.models import OwnModel
 from assay.controller.variants.steps import Step, registered
 
 ORDER = "order.json"
@@ -32,7 +33,8 @@ class StoredNetwork:
 class NetworkOrder:
     """Train a network (or take ``trained``) and export it to ``formats``.
 
-    ``steps`` start from ``base`` where there is one, else from the model's fresh network.
+    ``steps`` start from ``base`` where there is one, else from the model's fresh network. ``train``
+    is any split where no step needs samples.
     """
 
     model: str
@@ -44,6 +46,7 @@ class NetworkOrder:
     formats: Sequence[str]
     base: StoredNetwork | None = None
     trained: StoredNetwork | None = None
+    own: OwnModel | None = None
 
     @property
     def units(self) -> int:
@@ -84,6 +87,27 @@ class FilesOrder:
     def units(self) -> int:
         """Its share of a progress bar."""
         return FILE_UNITS * len(self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOrder:
+    """Try a factory on two of the ``samples``; ``weights`` is None where they are the factory's."""
+
+    reference: Reference
+    weights: str | None
+    samples: str
+    preprocessing_json: str
+    classes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReport:
+    """What came of it; ``outputs`` is the shape of one sample's."""
+
+    sources: Mapping[str, str]
+    state: str
+    parameters: int
+    outputs: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +167,14 @@ def step_units(table: Mapping[str, Any]) -> int:
     return int(table.get("samples", STEP_UNITS))
 
 
-Order = NetworkOrder | FilesOrder | DataOrder
+Order = NetworkOrder | FilesOrder | ModelOrder | DataOrder
+Report = NetworkReport | ModelReport | DataReport
 
 
 def write_order(folder: Path, order: Order) -> None:
     """Leaves the order for the process."""
-    (folder / ORDER).write_text(json.dumps({"kind": type(order).__name__, **asdict(order)}))
+    raw = {"kind": type(order).__name__, **asdict(order)}
+    (folder / ORDER).write_text(json.dumps(raw, default=str))
 
 
 def read_order(folder: Path) -> Order:
@@ -159,17 +185,21 @@ def read_order(folder: Path) -> Order:
         return FilesOrder(**raw)
     if kind == DataOrder.__name__:
         return DataOrder(**{**raw, "reference": _reference(raw["reference"])})
+    if kind == ModelOrder.__name__:
+        return ModelOrder(**{**raw, "reference": _reference(raw["reference"])})
     for key in ("base", "trained"):
         raw[key] = StoredNetwork(**raw[key]) if raw[key] else None
+    if raw["own"]:
+        weights = raw["own"]["weights"]
+        own = OwnModel(_reference(raw["own"]["reference"]), Path(weights) if weights else None)
+        raw["own"] = own
     return NetworkOrder(**raw)
 
 
-def write_report(
-    folder: Path, report: NetworkReport | DataReport | Mapping[str, FileReport]
-) -> None:
+def write_report(folder: Path, report: Report | Mapping[str, FileReport]) -> None:
     """Leaves the answer, whole or not at all: it is the last thing the process does, but for
     weights, which it reports before it exports them."""
-    if isinstance(report, NetworkReport | DataReport):
+    if isinstance(report, NetworkReport | ModelReport | DataReport):
         raw: Any = asdict(report)
     else:
         raw = {name: asdict(file) for name, file in report.items()}
@@ -181,6 +211,11 @@ def write_report(
 def read_network_report(folder: Path) -> NetworkReport:
     """The answer to a :class:`NetworkOrder`."""
     return NetworkReport(**json.loads((folder / REPORT).read_text()))
+
+
+def read_model_report(folder: Path) -> ModelReport:
+    """The answer to a :class:`ModelOrder`."""
+    return ModelReport(**json.loads((folder / REPORT).read_text()))
 
 
 def read_data_report(folder: Path) -> DataReport:

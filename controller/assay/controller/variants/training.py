@@ -85,8 +85,10 @@ def train(
         weight_decay=budget.weight_decay,
         nesterov=True,
     )
+    # torch divides by the length of the warm-up less one: one of a single batch is left out.
+    warm_up = 0.0 if batches * budget.warm_up_share == 1 else budget.warm_up_share
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, budget.rate, total_steps=batches, pct_start=budget.warm_up_share
+        optimiser, budget.rate, total_steps=batches, pct_start=warm_up
     )
     net.train()
     losses: list[float] = []

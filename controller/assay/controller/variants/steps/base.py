@@ -72,6 +72,8 @@ class NetworkStep(Step):
 
     needs_base: ClassVar[bool] = False
     trains: ClassVar[bool] = False
+    designs: ClassVar[bool] = False
+    """Whether it knows how the demo's model is made, and can make another like it."""
 
     def apply(self, work: NetworkWork) -> None:
         """Does the work; raises :class:`~assay.core.errors.BuildFailed` where it cannot."""

@@ -43,12 +43,15 @@ class Prune(NetworkStep):
         probe = slice(0, _PROBE_SAMPLES)
         x, y = work.train.inputs(probe), work.train.labels(probe)
         before = macs = total_macs(work.net, x[:1])
+        if not before:
+            raise BuildFailed("prune: the network has no convolution and no dense layer")
         while macs > self.macs_ratio * before:
             loss = _loss(work.net, (x, y))
-            offers = [
+            found = (
                 _offer(work.net, cut, (x, y), (macs, loss))
                 for cut in _cuts(work.net, self.criterion, self.round_to, (x, y))
-            ]
+            )
+            offers = [offer for offer in found if offer is not None]
             if not offers:
                 raise BuildFailed(
                     f"prune: {macs / before:.2f} of the MACs is the least that groups of "
@@ -81,12 +84,18 @@ class _Offer:
 
 def _offer(
     net: nn.Module, cut: _Cut, probe: tuple[Tensor, Tensor], now: tuple[int, float]
-) -> _Offer:
+) -> _Offer | None:
+    """None where the cut goes through the outputs: there the classes are."""
+    import torch
+
     from assay.controller.variants.cost_of_network import total_macs
 
     trial = copy.deepcopy(net)
     layer = trial.get_submodule(cut.layer)
     _group(_graph(trial, probe[0][:1]), layer, list(cut.channels)).prune()
+    with torch.no_grad():
+        if trial(probe[0][:1]).shape != net(probe[0][:1]).shape:
+            return None
     kept = total_macs(trial, probe[0][:1])
     macs, loss = now
     return _Offer(trial, kept, (_loss(trial, probe) - loss) / max(1, macs - kept))

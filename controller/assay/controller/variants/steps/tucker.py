@@ -39,6 +39,8 @@ class Tucker2(NetworkStep):
         example = work.train.inputs(slice(0, 1))
         macs = layer_macs(work.net, example)
         before = sum(macs.values())
+        if not before:
+            raise BuildFailed("tucker2: the network has no convolution and no dense layer")
         layers = _factorable(work.net, macs)
         energy = _energy_for(layers, before, self.macs_ratio, self.round_to)
         for layer in layers:
@@ -93,7 +95,7 @@ def _factorable(net: nn.Module, macs: dict[str, int]) -> list[_Layer]:
     for name, conv in net.named_modules():
         if not isinstance(conv, nn.Conv2d) or conv.groups > 1 or math.prod(conv.kernel_size) == 1:
             continue
-        if conv.in_channels < _MIN_CHANNELS:
+        if conv.in_channels < _MIN_CHANNELS or name not in macs:
             continue
         kernel = conv.weight.detach()
         found.append(
@@ -153,7 +155,9 @@ def _factored(layer: _Layer, ranks: tuple[int, int]) -> nn.Sequential:
         (conv.kernel_size[0], conv.kernel_size[1]),
         (conv.stride[0], conv.stride[1]),
         padding=_pair(conv.padding),
+        dilation=(conv.dilation[0], conv.dilation[1]),
         bias=False,
+        padding_mode=conv.padding_mode,
     )
     last = nn.Conv2d(rank_out, conv.out_channels, 1, bias=conv.bias is not None)
     with torch.no_grad():
