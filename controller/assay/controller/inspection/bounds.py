@@ -1,4 +1,4 @@
-"""Bounds for processes that look at files nobody has checked."""
+"""Bounds for processes that look at files nobody has checked, or run code of somebody else's."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from assay.core.errors import AssayError, RuntimeRejected, WorkerCrashed, Worker
 
 _MEMORY_SHARE = 3 / 4
 _LEAST_BYTES = 2 << 30
+# Of /proc/PID/statm: data and stack, in pages.
+_DATA = 5
 
 
 def limit_memory() -> None:
-    """Bounds the address space of this process, so that a model nobody has checked runs out of
-    memory alone: three quarters of the machine's, beyond what is in use."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    """Bounds the memory that this process may write to, so that it runs out of it alone: three
+    quarters of the machine's, beyond what is in use. Files may be mapped at any size."""
+    pages = int(Path("/proc/self/statm").read_text().split()[_DATA])
     page, total = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
     allowed = pages * page + max(int(total * page * _MEMORY_SHARE), _LEAST_BYTES)
-    resource.setrlimit(resource.RLIMIT_AS, (allowed, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    soft = allowed if hard == resource.RLIM_INFINITY else min(allowed, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def ask(module: str, file: Path, *arguments: str, timeout_s: float) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import resource
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -74,15 +73,6 @@ def source_digests(reference: Reference, modules: Iterable[str] = ()) -> dict[st
         if inside or top in packages:
             found[name] = digest.of_file(path)
     return found
-
-
-def limit_memory() -> None:
-    """Code that asks for more memory than the machine has gets a MemoryError, not the machine."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(
-        resource.RLIMIT_DATA, (total if hard == resource.RLIM_INFINITY else min(total, hard), hard)
-    )
 
 
 def _imported(reference: Reference) -> Any:

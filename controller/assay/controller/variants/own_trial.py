@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from assay.controller.datasets.npz import read_npz
-from assay.controller.own_code.load import limit_memory, source_digests, told_plainly
+from assay.controller.inspection.bounds import limit_memory
+from assay.controller.own_code.load import source_digests, told_plainly
 from assay.controller.variants.network_build import weight_bytes
 from assay.controller.variants.orders import ModelOrder, ModelReport
 from assay.controller.variants.own_model import make
