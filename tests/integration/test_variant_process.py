@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from assay.controller import canary
-from assay.controller.datasets.npz import npz_bytes
 from assay.controller.variants.orders import FilesOrder, read_file_reports
 from assay.controller.variants.process import BuildProcesses, build_folder
 from assay.core.errors import BadInputs, BuildFailed, DiskFull, RuntimeRejected
+from assay.core.npz import npz_bytes
 from tests.conftest import need
 
 CANARY = Path(canary.__file__).parent / "canary.onnx"

@@ -13,13 +13,14 @@ from assay.controller.datasets.add import add_dataset, assemble, choose_kind
 from assay.controller.datasets.base import RawDataset, silent
 from assay.controller.datasets.idx import read_idx
 from assay.controller.datasets.kinds.arrays import default_preprocessing
-from assay.controller.datasets.npz import npz_bytes, read_npz
+from assay.controller.datasets.npz import read_npz
 from assay.controller.datasets.splits import calibration_indices, publish
 from assay.controller.home import Home
 from assay.controller.store import open_store
 from assay.core import digest
 from assay.core.cas import ContentStore
 from assay.core.errors import AlreadyExists, BadInputs, NotFound, SpecError, UsageError
+from assay.core.npz import npz_bytes
 from assay.core.preprocess import Preprocessing
 
 IMAGES = np.random.RandomState(1).randint(0, 256, (50, 4, 4)).astype(np.uint8)

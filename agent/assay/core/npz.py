@@ -1,13 +1,19 @@
-"""Reads .npz files that came from somewhere else: plain arrays or an error, never code."""
+"""Plain arrays in .npz files: read without running code, written so that equal arrays are equal
+bytes on every machine.
+
+``numpy.savez`` leaves details of the zip to the library versions at hand; here every field is
+fixed. ``numpy.load`` reads them.
+"""
 
 from __future__ import annotations
 
+import io
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from assay.core.errors import BadMessage
 
@@ -16,7 +22,6 @@ if TYPE_CHECKING:
 
 _UNIX = 3
 _REGULAR_FILE_0644 = 0o100644 << 16
-_LARGE_BYTES = 1 << 30
 # What numpy, zipfile and zlib raise over bytes that are not what they claim to be.
 _UNREADABLE = (
     OSError,
@@ -51,17 +56,24 @@ def read_npz(path: Path, limit_bytes: int | None = None) -> dict[str, NDArray[An
         raise BadMessage(f"{path.name} is not an .npz of plain arrays: {text}") from error
 
 
-def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes plain arrays under any name, uncompressed, every field of the zip fixed: equal arrays
-    are equal bytes on every machine."""
+def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """What :func:`write_npz` would write."""
+    buffer = io.BytesIO()
+    write_npz(buffer, arrays)
+    return buffer.getvalue()
+
+
+def write_npz(target: Path | IO[bytes], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes plain arrays under any name, uncompressed, in the given order."""
     import numpy as np
 
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             info.create_system, info.external_attr = _UNIX, _REGULAR_FILE_0644
-            large = array.nbytes > _LARGE_BYTES
-            with archive.open(info, "w", force_zip64=large) as member:
+            # By the size it expects, zipfile chooses the form for more than 2 GB.
+            info.file_size = array.nbytes
+            with archive.open(info, "w") as member:
                 # Not ascontiguousarray, which makes a scalar one-dimensional.
                 whole = np.asarray(array, order="C")
                 np.lib.format.write_array(member, whole, version=(1, 0), allow_pickle=False)

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from assay.controller.datasets.npz import npz_bytes
 from assay.controller.inspection import golden, inspect
 from assay.controller.variants import export, ncnn
 from assay.core import digest
 from assay.core.model import MEDIA_NCNN, MEDIA_ONNX, MEDIA_TFLITE
+from assay.core.npz import write_npz
 
 SEED = 20
 SAMPLES = 8
@@ -66,7 +66,7 @@ def main(folder: Path) -> None:
         rtol, atol = golden.tolerance("fp32", outputs)
         kept = folder / f"{name}.golden.npz"
         arrays = {"x": x, **{f"output_{i}": output for i, output in enumerate(outputs)}}
-        kept.write_bytes(npz_bytes(arrays))
+        write_npz(kept, arrays)
         cost = inspect.static_cost(path, media)
         print(media, digest.of_file(path), digest.of_file(kept), rtol, atol, cost, sep="\n  ")
 

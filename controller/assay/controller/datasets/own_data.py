@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.controller.datasets.kinds.base import ALL, PARTS
-from assay.controller.datasets.npz import npz_bytes
-from assay.controller.own_code.load import limit_memory, load, source_digests, told_plainly
+from assay.controller.inspection.bounds import limit_memory
+from assay.controller.own_code.load import load, source_digests, told_plainly
 from assay.controller.variants.orders import DataOrder, DataReport
 from assay.controller.variants.progress import Meter
 from assay.core.errors import BadInputs
+from assay.core.npz import write_npz
 from assay.core.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def read_data(order: DataOrder, folder: Path, meter: Meter) -> DataReport:
         with told_plainly(reader.where, BadInputs):
             x, y = reader.arrays(getattr(source, method)())
         arrays |= {f"x_{part}": x, f"y_{part}": y}
-    (folder / ARRAYS).write_bytes(npz_bytes(arrays))
+    write_npz(folder / ARRAYS, arrays)
     return DataReport(
         arrays=ARRAYS,
         methods=methods,

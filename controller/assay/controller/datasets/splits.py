@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from assay.controller.datasets.base import OnProgress, RawDataset
-from assay.controller.datasets.npz import npz_bytes
 from assay.controller.records import DatasetRecord
 from assay.core.cas import ContentStore
 from assay.core.model import MEDIA_NPZ
+from assay.core.npz import npz_bytes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.controller.datasets.npz import npz_bytes, read_npz
+from assay.controller.datasets.npz import read_npz
 from assay.controller.inspection import golden, inspect, reference
 from assay.controller.inspection.bounds import limit_memory
 from assay.controller.variants import export, own_build
@@ -18,6 +18,7 @@ from assay.controller.variants.publish import MEDIA
 from assay.controller.variants.shipping import shipped
 from assay.controller.variants.steps import FileStep
 from assay.controller.variants.steps.base import FileWork
+from assay.core.npz import write_npz
 from assay.core.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _report(
     rtol, atol = golden.tolerance(arithmetic, outputs)
     arrays = {"x": x, **{f"output_{i}": output for i, output in enumerate(outputs)}}
     kept = work.folder / f"golden-{name}.npz"
-    kept.write_bytes(npz_bytes(arrays))
+    write_npz(kept, arrays)
     sent, cost = shipped(work.path, media, work.folder)
     notes = {
         **work.notes,

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from assay.controller.datasets.npz import npz_bytes, read_npz
+from assay.controller.datasets.npz import read_npz
+from assay.controller.inspection.bounds import limit_memory
 from assay.controller.own_code.load import told_plainly
 from assay.controller.variants import export, ncnn
 from assay.controller.variants.models import ModelModule, model_module
@@ -27,6 +28,7 @@ from assay.controller.variants.progress import Meter
 from assay.controller.variants.steps import NetworkStep
 from assay.controller.variants.steps.base import NetworkWork
 from assay.controller.variants.training import Samples, make_deterministic
+from assay.core.npz import npz_bytes
 from assay.core.preprocess import Preprocessing
 
 WEIGHTS = "weights.npz"
@@ -35,6 +37,8 @@ _WRITERS = {"onnx": export.to_onnx, "tflite": export.to_tflite, "ncnn": ncnn.to_
 
 def build_network(order: NetworkOrder, folder: Path, meter: Meter) -> NetworkReport:
     """Follows the order; files are written into ``folder``."""
+    if order.own is not None:
+        limit_memory()
     make_deterministic(order.seed)
     model = model_module(order.model, order.own)
     arrays = read_npz(Path(order.train))
