@@ -322,18 +322,31 @@ def test_a_spinner_on_the_same_core_is_found_out(tmp_path: Path) -> None:
     assert "cpu_contended" in {one.code for one in verdict.reasons}
 
 
-def test_a_model_that_kills_its_process_is_a_crash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+ENDS = {
+    "worker_crashed": ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+    "worker_oom": ("raise MemoryError('no arena')", "ran out of memory: no arena"),
+    "worker_timeout": ("import time\ntime.sleep(600)", "after 2 s while loading"),
+}
+
+
+@pytest.mark.parametrize("code", ENDS)
+def test_how_a_worker_ends_is_the_reason(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A runtime that does to its process what broken ones do."""
+    body, told = ENDS[code]
     model, inputs = save_mlp(tmp_path / "m.onnx"), save_samples(tmp_path / "in.npz")
-    fatal = tmp_path / "site" / "onnxruntime"
-    fatal.mkdir(parents=True)
-    (fatal / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    package = tmp_path / "site" / "onnxruntime"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(f"{body}\n")
     rest = os.environ.get("PYTHONPATH", "")
-    monkeypatch.setenv("PYTHONPATH", f"{fatal.parent}{os.pathsep}{rest}".rstrip(os.pathsep))
+    monkeypatch.setenv("PYTHONPATH", f"{package.parent}{os.pathsep}{rest}".rstrip(os.pathsep))
+    if code == "worker_timeout":
+        monkeypatch.setattr(TimeBox, "of", lambda _profile: TimeBox({"loading": 2.0}))
     found = measured(tmp_path, run_of(model, inputs), model, inputs)
-    assert codes(found) == {"worker_crashed"}
-    assert found.failure is not None and "SIGSEGV" in found.failure.message
+    assert codes(found) == {code} and found.verdict.kind is VerdictKind.INVALID
+    assert found.latency is None
+    assert found.failure is not None and told in found.failure.message
     assert list((tmp_path / "work").iterdir()) == []
 
 

@@ -84,6 +84,7 @@ class LocalBench:
         from assay.agent.measuring.measure import RunPaths, measure
 
         config, plan = self._config, self._chooser.plan(self._device.cpu, options.threads)
+        home = AgentHome.default()
         with tempfile.TemporaryDirectory(prefix="assay-bench-") as folder:
             run, inputs = _run(model, options, Path(folder))
             work_dir = Path(folder) / "work"
@@ -99,7 +100,8 @@ class LocalBench:
                 work_dir,
                 on_state,
                 threading.Event(),
-                native_dir=AgentHome.default().native,
+                native_dir=home.native,
+                calibration_dir=home.root,
             )
             if options.trace is not None and measured.trace_path is not None:
                 shutil.copyfile(measured.trace_path, options.trace)

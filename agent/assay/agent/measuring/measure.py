@@ -16,9 +16,10 @@ from assay.agent.devices.temperature import processor_zones
 from assay.agent.measuring.cpus import CpuPlan
 from assay.agent.measuring.evidence import Evidence
 from assay.agent.measuring.guard import judge, verdict_of
+from assay.agent.measuring.joules import run_energy
 from assay.agent.measuring.keys import environment_of, factors_of
 from assay.agent.measuring.observe import Observed, RunPaths, Setting, observe
-from assay.agent.power.energy import Window, estimate_energy
+from assay.agent.power.energy import Window
 from assay.core import bundle, digest
 from assay.core.errors import (
     AssayError,
@@ -40,7 +41,6 @@ from assay.core.model import (
     GoldenCheck,
     Latency,
     MemorySplit,
-    Mode,
     Provenance,
     Quality,
     Reason,
@@ -92,6 +92,7 @@ def measure(
     sampler_hz: float = 10.0,
     start_limit_c: float | None = None,
     native_dir: Path | None = None,
+    calibration_dir: Path | None = None,
 ) -> Measured:
     """Measures ``run`` in a fresh worker process pinned to ``cpus.measure_cpus``.
 
@@ -101,7 +102,8 @@ def measure(
     ``cancel`` kills the worker's process group and raises :class:`assay.core.errors.Cancelled`.
     ``work_dir`` must exist and be the caller's alone; what lies in it afterwards is only the trace.
     ``start_limit_c`` is the device class's where not given. ``native_dir`` keeps the compiled loop
-    between runs; without one there is none (docs/native-loop.md).
+    between runs; without one there is none (docs/native-loop.md). ``calibration_dir`` holds what
+    ``assay-agent calibrate power`` kept.
     """
     started_unix_ns, begin_ns = time.time_ns(), time.monotonic_ns()
     limit = limit_of_class(device.device_class) if start_limit_c is None else start_limit_c
@@ -125,7 +127,7 @@ def measure(
     if observed is None or failure is not None:
         assert failure is not None
         return _failed(setting, observed, failure, provenance)
-    return _judged(setting, observed, provenance, trace)
+    return _judged(setting, observed, provenance, trace, calibration_dir)
 
 
 def _provenance(
@@ -148,12 +150,16 @@ def _provenance(
 
 
 def _judged(
-    setting: Setting, observed: Observed, provenance: Provenance, trace: Path | None
+    setting: Setting,
+    observed: Observed,
+    provenance: Provenance,
+    trace: Path | None,
+    calibration_dir: Path | None,
 ) -> Measured:
     report = observed.report
-    energy, energy_reasons = _energy(setting, observed)
+    found = run_energy(setting, observed, calibration_dir)
     isolation = setting.isolation(report)
-    notes = {"cpus": setting.cpus.note, "sampler_loss": observed.sampler_loss}
+    notes = {"cpus": setting.cpus.note, "sampler_loss": observed.sampler_loss, **found.notes}
     conditions, verdict = judge(
         Evidence(
             run=setting.run,
@@ -167,7 +173,7 @@ def _judged(
             settled=observed.settled,
             idle=_bounds(observed.idle),
             processor_labels=frozenset(zone.label for zone in processor_zones(setting.sysroot)),
-            extra=(*energy_reasons, *emulation_reasons(setting.device)),
+            extra=(*found.reasons, *emulation_reasons(setting.device)),
             notes={name: text for name, text in notes.items() if text},
         )
     )
@@ -175,7 +181,7 @@ def _judged(
         latency=report.latency,
         cold=report.cold,
         memory=report.memory,
-        energy=energy,
+        energy=found.energy,
         quality=report.quality,
         golden=report.golden,
         conditions=conditions,
@@ -214,22 +220,6 @@ def _class_of(error: AssayError) -> FailureClass:
     """What ran out of memory or was refused would be again; whatever else ended it may not."""
     by_model = error.code in (WorkerOom.code, RuntimeRejected.code)
     return FailureClass.MODEL if by_model else FailureClass.INFRA
-
-
-def _energy(setting: Setting, observed: Observed) -> tuple[Energy | Absent, tuple[Reason, ...]]:
-    report, scenario = observed.report, setting.run.scenario
-    assert report.latency is not None
-    if not setting.wants_energy:
-        return Absent(setting.why_no_energy), ()
-    rate = scenario.target_qps if scenario.mode is Mode.PACED else None
-    found = estimate_energy(
-        observed.series,
-        observed.idle,
-        Window(report.timed_start_ns, report.timed_end_ns),
-        report.latency.n,
-        period_ns=round(1e9 / rate) if rate else None,
-    )
-    return (found, ()) if isinstance(found, Absent) else (found.energy, found.reasons)
 
 
 def _keep_trace(observed: Observed, run_dir: Path, work_dir: Path) -> Path | None:

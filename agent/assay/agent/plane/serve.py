@@ -260,6 +260,7 @@ class Agent:
             sampler_hz=self._config.sampler_hz,
             start_limit_c=self._config.start_temperature_c,
             native_dir=self._config.paths.native,
+            calibration_dir=self._config.paths.root,
         )
 
     def _refuse(self, message: job_pb2.Round, why: str) -> None:

@@ -1,0 +1,82 @@
+"""The energy of one run: which meter, calibrated or not, and what speaks against the figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from assay.agent.measuring.observe import Observed, Setting
+from assay.agent.measuring.reasons import reason
+from assay.agent.power import calibration_store
+from assay.agent.power.calibration import LinearCalibration
+from assay.agent.power.energy import Window, choose_source, estimate_energy
+from assay.agent.samplers.recording import Series
+from assay.core.errors import SpecError
+from assay.core.model import Absent, Energy, Mode, Reason
+
+CALIBRATED = "power_calibration"
+UNCALIBRATED = "power_calibration_absent"
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnergy:
+    """``notes`` say by which calibration the meter was read, or why by none."""
+
+    energy: Energy | Absent
+    reasons: tuple[Reason, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Readings:
+    series: Mapping[str, Series]
+    notes: Mapping[str, str]
+    refused: str = ""
+
+
+def run_energy(setting: Setting, observed: Observed, calibration_dir: Path | None) -> RunEnergy:
+    """Joules per inference from the board's best meter, read by the calibration kept in
+    ``calibration_dir``. One that cannot be used is a soft reason, never a silent raw number."""
+    report, scenario = observed.report, setting.run.scenario
+    assert report.latency is not None
+    if not setting.wants_energy:
+        return RunEnergy(Absent(setting.why_no_energy))
+    readings = _calibrated(observed.series, setting.device.board, calibration_dir)
+    rate = scenario.target_qps if scenario.mode is Mode.PACED else None
+    found = estimate_energy(
+        readings.series,
+        observed.idle,
+        Window(report.timed_start_ns, report.timed_end_ns),
+        report.latency.n,
+        period_ns=round(1e9 / rate) if rate else None,
+    )
+    if isinstance(found, Absent):
+        return RunEnergy(found, notes=readings.notes)
+    refused = (reason("power_uncalibrated", readings.refused),) if readings.refused else ()
+    return RunEnergy(found.energy, (*found.reasons, *refused), readings.notes)
+
+
+def _calibrated(series: Mapping[str, Series], board: str, directory: Path | None) -> _Readings:
+    if directory is None:
+        return _Readings(series, {})
+    try:
+        kept = calibration_store.load(directory, board)
+    except SpecError as error:
+        return _Readings(series, {UNCALIBRATED: str(error)}, refused=str(error))
+    if isinstance(kept, Absent):
+        return _Readings(series, {UNCALIBRATED: kept.reason})
+    applied, why = calibration_store.apply(series, kept)
+    chosen = choose_source(applied)
+    source = "" if isinstance(chosen, Absent) else chosen[0]
+    fit = (kept.power or {}).get(source)
+    if source in why:
+        return _Readings(series, {UNCALIBRATED: why[source]}, refused=why[source])
+    return _Readings(applied, {CALIBRATED: _told(source, fit)} if fit is not None else {})
+
+
+def _told(source: str, fit: LinearCalibration) -> str:
+    return (
+        f"{source}: {fit.gain:.4f} x reading {fit.offset_w:+.3f} W, gain ± {2 * fit.gain_u:.1%}, "
+        f"{fit.points} loads from {fit.low_w:.2f} to {fit.high_w:.2f} W"
+    )
