@@ -15,7 +15,7 @@ from assay.controller.home import Home
 from assay.controller.identity.enrol import create_token
 from assay.controller.identity.pki import Authority
 from assay.controller.store import open_store
-from assay.controller.store.backup import back_up, restore
+from assay.controller.store.backup import back_up, back_up_dated, restore
 from assay.core.cas import ContentStore
 from assay.core.errors import AlreadyExists, BadMessage, CheckFailed, NotFound
 from assay.core.model import MEDIA_NPZ
@@ -72,15 +72,52 @@ def test_nothing_is_overwritten(home: Home, tmp_path: Path) -> None:
         restore(file, home)
 
 
-def test_a_damaged_backup_leaves_nothing(home: Home, tmp_path: Path) -> None:
+def test_the_newest_dated_backups_stay(home: Home, tmp_path: Path) -> None:
+    kept = tmp_path / "backups"
+    kept.mkdir()
+    for name in ("assay-20200101T000000Z.tar", "assay-20200102T000000Z.tar", "by-hand.tar"):
+        (kept / name).touch()
+    made, size = back_up_dated(home, kept, keep=2)
+    assert made.stat().st_size == size
+    assert sorted(path.name for path in kept.iterdir()) == [
+        "assay-20200102T000000Z.tar",
+        made.name,
+        "by-hand.tar",
+    ]
+    restore(made, Home(tmp_path / "new"))
+
+
+def test_a_timer_backs_up_into_a_directory(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_HOME", str(home.root))
+    (tmp_path / "backups").mkdir()
+    done = CliRunner().invoke(assay, ["store", "backup", str(tmp_path / "backups"), "--keep", "1"])
+    (made,) = (tmp_path / "backups").iterdir()
+    assert done.exit_code == 0 and str(made) in done.stderr
+
+
+def test_damage_is_found_before_older_backups_go(home: Home, tmp_path: Path) -> None:
+    kept = tmp_path / "backups"
+    kept.mkdir()
+    (kept / "assay-20200101T000000Z.tar").touch()
     (path,) = (home.artifacts / "sha256").glob("??/*")
     path.write_bytes(b"changed")
+    with pytest.raises(CheckFailed, match=f"sha256:{path.name} is damaged"):
+        back_up_dated(home, kept, keep=1)
+    assert [path.name for path in kept.iterdir()] == ["assay-20200101T000000Z.tar"]
+
+
+def test_a_damaged_backup_leaves_nothing(home: Home, tmp_path: Path) -> None:
     file = tmp_path / "backup.tar"
     back_up(home, file)
+    whole = file.read_bytes()
+    assert whole.count(b"samples") == 1
+    file.write_bytes(whole.replace(b"samples", b"changed"))
     target = Home(tmp_path / "new")
     with pytest.raises(CheckFailed, match="artifact sha256:"):
         restore(file, target)
-    file.write_bytes(file.read_bytes()[:30_000])
+    file.write_bytes(whole[:30_000])
     with pytest.raises((BadMessage, CheckFailed)):
         restore(file, target)
     assert [p.name for p in tmp_path.iterdir()] in (["home", "backup.tar"], ["backup.tar", "home"])

@@ -15,16 +15,27 @@ def store() -> None:
 
 
 @store.command("backup")
-@click.argument("file", type=click.Path(path_type=Path))
-def backup_command(file: Path) -> None:
+@click.argument("target", type=click.Path(path_type=Path), metavar="FILE|DIRECTORY")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=7,
+    show_default=True,
+    help="In a DIRECTORY, how many backups stay; the oldest go.",
+)
+def backup_command(target: Path, keep: int) -> None:
     """Write everything into FILE: database, keys, artifacts. The controller may run.
 
-    Whoever reads FILE can make devices and operators: keep it as you keep the home.
+    In a DIRECTORY that is there the file is named by its time. Whoever reads it can make devices
+    and operators: keep it as you keep the home.
     """
-    from assay.controller.store.backup import back_up
+    from assay.controller.store.backup import back_up, back_up_dated
 
-    size = back_up(Home.default(), file)
-    click.echo(f"{file}: {size / 2**20:.1f} MiB; `assay store restore` brings it back", err=True)
+    if target.is_dir():
+        target, size = back_up_dated(Home.default(), target, keep)
+    else:
+        size = back_up(Home.default(), target)
+    click.echo(f"{target}: {size / 2**20:.1f} MiB; `assay store restore` brings it back", err=True)
 
 
 @store.command("restore")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import sqlite3
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 from assay.controller.home import Home
@@ -17,13 +20,16 @@ _DATABASE = "assay.db"
 _ROOTS = ("pki", "artifacts")
 # Made anew when asked for, or half of something.
 _LEFT_OUT = ("artifacts/encoded", "artifacts/incoming", "artifacts/partial")
+_DATED = re.compile(r"assay-\d{8}T\d{6}Z\.tar")
+_ARTIFACT = re.compile(r"artifacts/sha256/[0-9a-f]{2}/([0-9a-f]{64})")
 
 
 def back_up(home: Home, target: Path) -> int:
     """Writes a tar file of mode 0600, whole or not at all; its size. A controller may run.
 
     The database comes first: an artifact added since is a file too many, never one too few.
-    :class:`AlreadyExists` where ``target`` is there.
+    :class:`AlreadyExists` where ``target`` is there, :class:`CheckFailed` where the database or an
+    artifact is damaged: such a backup could not be restored.
     """
     if not home.database.exists():
         raise NotFound(f"{home.root} holds no store; nothing to back up")
@@ -35,6 +41,7 @@ def back_up(home: Home, target: Path) -> int:
         with os.fdopen(handle, "wb") as file, tempfile.TemporaryDirectory(dir=home.root) as folder:
             copy = Path(folder) / _DATABASE
             _snapshot(home.database, copy)
+            _check_database(copy)
             with tarfile.open(fileobj=file, mode="w") as tar:
                 tar.add(copy, _DATABASE)
                 for root in _ROOTS:
@@ -42,10 +49,22 @@ def back_up(home: Home, target: Path) -> int:
                         tar.add(home.root / root, root, filter=_kept)
             file.flush()
             os.fsync(file.fileno())
+        _check_artifacts_in(partial)
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
     return target.stat().st_size
+
+
+def back_up_dated(home: Home, directory: Path, keep: int) -> tuple[Path, int]:
+    """A backup in ``directory``, named by its time (UTC), and its size. Of such backups the newest
+    ``keep`` stay; an older one goes only once the new one is whole."""
+    target = directory / time.strftime("assay-%Y%m%dT%H%M%SZ.tar", time.gmtime())
+    size = back_up(home, target)
+    dated = sorted(path for path in directory.iterdir() if _DATED.fullmatch(path.name))
+    for old in dated[:-keep]:
+        old.unlink()
+    return target, size
 
 
 def restore(source: Path, home: Home) -> None:
@@ -92,8 +111,8 @@ def _unpack(source: Path, folder: Path) -> None:
         raise BadMessage(f"{source} is no backup: it holds no {_DATABASE}")
 
 
-def _check(folder: Path) -> None:
-    connection = sqlite3.connect(folder / _DATABASE)
+def _check_database(path: Path) -> None:
+    connection = sqlite3.connect(path)
     try:
         (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
     except sqlite3.DatabaseError as error:
@@ -102,6 +121,23 @@ def _check(folder: Path) -> None:
         connection.close()
     if verdict != "ok":
         raise CheckFailed(f"the backup's database is damaged: {verdict}")
+
+
+def _check_artifacts_in(archive: Path) -> None:
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            named, content = _ARTIFACT.fullmatch(member.name), tar.extractfile(member)
+            if named is None or content is None:
+                continue
+            if hashlib.file_digest(content, "sha256").hexdigest() != named[1]:  # type: ignore[arg-type]
+                raise CheckFailed(
+                    f"artifact sha256:{named[1]} is damaged, nothing was backed up: "
+                    "`assay doctor --thorough` lists all that are"
+                )
+
+
+def _check(folder: Path) -> None:
+    _check_database(folder / _DATABASE)
     for path in (folder / "artifacts" / "sha256").glob("??/*"):
         if digests.hex_of(digests.of_file(path)) != path.name:
             raise CheckFailed(f"the backup's artifact sha256:{path.name} is damaged")
