@@ -65,8 +65,8 @@ def run_cli(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def blob_pids(parent: int) -> list[int]:
-    """The blob processes of a controller."""
+def child_pids(parent: int, module: str) -> list[int]:
+    """The processes of a controller that run ``module``."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -75,7 +75,7 @@ def blob_pids(parent: int) -> list[int]:
         except OSError:
             continue
         ppid = re.search(r"^PPid:\s+(\d+)$", status, re.MULTILINE)
-        if b"blobs.process" in command and ppid is not None and int(ppid[1]) == parent:
+        if module.encode() in command and ppid is not None and int(ppid[1]) == parent:
             found.append(int(entry.name))
     return found
 
@@ -99,7 +99,7 @@ def test_a_signal_ends_everything_and_leaves_nothing(
     controller: ControllerProcess, home: Home, number: int
 ) -> None:
     serving = controller.start()
-    (child,) = blob_pids(serving.pid)
+    (child,) = child_pids(serving.pid, "blobs.process")
     assert home.addresses.exists()
     assert controller.end(number) == 0
     wait_gone(child)
@@ -107,27 +107,34 @@ def test_a_signal_ends_everything_and_leaves_nothing(
     assert running_controller(home) is None
 
 
-def test_the_blob_process_does_not_outlive_a_killed_controller(
+def test_what_serves_beside_it_does_not_outlive_a_killed_controller(
     controller: ControllerProcess, home: Home
 ) -> None:
-    (child,) = blob_pids(controller.start().pid)
+    controller.arguments = (*ANY_PORTS, "--metrics-port=0", "--live-port=0")
+    pid = controller.start().pid
+    children = [*child_pids(pid, "blobs.process"), *child_pids(pid, "live.process")]
+    assert len(children) == 2
     controller.end(signal.SIGKILL)
-    wait_gone(child)
+    for child in children:
+        wait_gone(child)
     assert running_controller(home) is None, "the file it left behind is not believed"
 
 
-def test_a_blob_process_that_dies_is_started_again_on_its_port(shared: ControllerProcess) -> None:
+@pytest.mark.parametrize(
+    ("module", "port"), [("blobs.process", "blobs_port"), ("live.process", "metrics_port")]
+)
+def test_a_process_that_dies_is_started_again_on_its_port(
+    shared: ControllerProcess, module: str, port: str
+) -> None:
     serving = shared.serving()
-    (child,) = blob_pids(serving.pid)
+    (child,) = child_pids(serving.pid, module)
     os.kill(child, signal.SIGKILL)
     wait_gone(child)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", serving.blobs_port), timeout=1).close()
+        if listens(getattr(serving, port)):
             return
-        except OSError:
-            time.sleep(0.05)
+        time.sleep(0.05)
     raise AssertionError(shared.log.read_text())
 
 
@@ -149,11 +156,44 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it(home: Home) -> No
     assert not home.addresses.exists()
 
 
-def test_metrics_are_served_and_announced(shared: ControllerProcess) -> None:
+def page_of(controller: ControllerProcess) -> bytes:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    address = shared.serving().metrics_address
-    with opener.open(f"http://{address}/metrics", timeout=10) as page:
-        assert b"assay_build_info" in page.read()
+    try:
+        address = controller.serving().metrics_address
+        with opener.open(f"http://{address}/metrics", timeout=10) as page:
+            return bytes(page.read())
+    except OSError as error:  # it listens, the first page is not rendered yet
+        return str(error).encode()
+
+
+def test_what_a_device_says_in_its_sync_is_on_the_page_and_after_a_restart_of_it(
+    controller: ControllerProcess, home: Home, store: Store
+) -> None:
+    controller.arguments = (*ANY_PORTS, "--metrics-port=0", "--no-live")
+    serving = controller.start()
+    key, token = Key(), create_token(home, store, note="t")
+    with Board(enrol(serving.enrolment_address, token, "board", key), key) as board:
+        board.sync(accepting=False)
+    said = b'assay_device_accepting{device="board",device_class="x86_64"} 0.0'
+    for _ in range(2):
+        (child,) = child_pids(serving.pid, "live.process")
+        deadline = time.monotonic() + 20
+        while said not in page_of(controller):
+            assert time.monotonic() < deadline, page_of(controller).decode()
+            time.sleep(0.05)
+        os.kill(child, signal.SIGKILL)
+        wait_gone(child)
+        while not child_pids(serving.pid, "live.process"):
+            assert time.monotonic() < deadline, controller.log.read_text()
+            time.sleep(0.05)
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_what_was_acknowledged_is_there_after_a_kill(

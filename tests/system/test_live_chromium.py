@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from assay.controller.home import Home
-from assay.controller.live.server import Access, LiveServer
+from assay.controller.live.access import Access
+from assay.controller.live.server import LiveServer
 from assay.core.cas import ContentStore
 from tests.chromium import Page, chromium
 from tests.conftest import REPOSITORY, need

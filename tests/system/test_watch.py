@@ -17,7 +17,7 @@ import pytest
 
 from assay.agent.plane.identity import Identity
 from assay.controller.home import Home
-from assay.controller.live.server import viewer_token
+from assay.controller.live.access import viewer_token
 from assay.controller.metrics.exporter import start_exporter
 from assay.controller.records import (
     CellRecord,

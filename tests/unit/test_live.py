@@ -19,13 +19,8 @@ import pytest
 
 from assay.controller.home import Home
 from assay.controller.identity.pki import Authority
-from assay.controller.live.server import (
-    Access,
-    LiveServer,
-    access_for,
-    viewer_token,
-    viewer_token_path,
-)
+from assay.controller.live.access import Access, access_for, viewer_token, viewer_token_path
+from assay.controller.live.server import LiveServer
 from assay.controller.live.source import StateReader
 from assay.controller.live.state import snapshot
 from assay.controller.metrics.discovery import targets

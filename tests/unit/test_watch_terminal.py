@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 from rich.console import Console
 
 from assay.controller.home import Home
 from assay.controller.live.source import StateReader
 from assay.controller.metrics.page import render_once
+from assay.controller.metrics.vitals import VitalsBoard, from_line, to_line
 from assay.controller.terminal.watch import render, scraped_vitals, vitals_of_page, watch
 from tests.factories import SHAPES, T0_NS, FakeStore, make_sweep, make_vitals
 
@@ -40,6 +43,16 @@ def test_only_the_sweep_asked_for_is_shown() -> None:
     data = make_sweep(shapes=SHAPES[:1], spoil=False)
     text = shown(FakeStore(data), "another")
     assert "demo" not in text and "fp32" not in text
+
+
+@pytest.mark.parametrize("changes", [{}, {"temperature_c": None, "throttled": True}])
+def test_vitals_survive_the_way_to_the_watching_process(changes: dict[str, Any]) -> None:
+    there, here = VitalsBoard(), VitalsBoard()
+    there.put("id-pi", make_vitals(**changes))
+    (line,) = [to_line(name, each) for name, each in there.fresh().items()]
+    here.put(*from_line(line))
+    assert here.all() == there.all()
+    assert not there.fresh()
 
 
 def test_vitals_survive_the_way_over_the_page() -> None:

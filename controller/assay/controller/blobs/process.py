@@ -1,4 +1,5 @@
-"""The blob process: ``python -m assay.controller.blobs.process LEVEL text|json HOME HOST PORT``.
+"""The blob process: ``python -m assay.controller.blobs.process LEVEL text|json HOME HOST
+blobs=PORT``.
 
 Started by :mod:`assay.controller.server.serve`. Prints its port on stdout once it listens (or an
 error's code and message), and ends when stdin does, so that it never outlives its controller, not
@@ -65,7 +66,7 @@ def main(home: Home, host: str, port: int) -> None:
         print(f"{error.code} {error}", flush=True)
         return
     server.start()
-    print(bound, flush=True)
+    print(f"blobs={bound}", flush=True)
     threading.Thread(target=_watch_stdin, args=(ended,), daemon=True).start()
     ended.wait()
     server.stop(_GRACE_S).wait()
@@ -81,4 +82,4 @@ def _watch_stdin(ended: threading.Event) -> None:
 if __name__ == "__main__":
     level, style, root, host_, port_ = sys.argv[1:]
     log.configure(level, json_lines=style == "json")
-    main(Home(Path(root)), host_, int(port_))
+    main(Home(Path(root)), host_, int(port_.removeprefix("blobs=")))

@@ -10,7 +10,7 @@ import click
 def live_command(with_token: bool) -> None:
     """Print the address of the live page; exit status 4 where none is served."""
     from assay.controller.home import Home
-    from assay.controller.live.server import viewer_token
+    from assay.controller.live.access import viewer_token
     from assay.controller.server.running import running_controller
     from assay.core.errors import Unreachable
 

@@ -6,25 +6,19 @@ token as a bearer (Prometheus) or as the password of any name (browsers).
 
 from __future__ import annotations
 
-import base64
-import binascii
 import errno
 import gzip
-import hmac
-import ipaddress
 import json
-import os
-import secrets
 import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import unquote
 
 from assay.controller.home import Home
+from assay.controller.live.access import Access, access_for, may_look
 from assay.controller.live.pages import Pages
 from assay.controller.live.source import LiveSource
 from assay.controller.live.state import asset
@@ -52,49 +46,6 @@ _ASSETS = {
 }
 
 _log = log.get("live")
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """``certificate`` is a PEM file of key and chain; without one HTTP is plain. Without a
-    ``token`` everybody may look."""
-
-    certificate: Path | None = None
-    token: str = ""
-
-
-def access_for(home: Home, host: str, *, tls: bool = False) -> Access:
-    """Open on loopback unless ``tls`` is wished; elsewhere always TLS and the viewer's token."""
-    if is_loopback(host) and not tls:
-        return Access()
-    return Access(home.pki / "server.pem", viewer_token(home))
-
-
-def viewer_token(home: Home) -> str:
-    """The token that lets a viewer in, made on first use; its file is its owner's alone."""
-    path = viewer_token_path(home)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_urlsafe(24))
-    except FileExistsError:
-        pass
-    return path.read_text().strip()
-
-
-def viewer_token_path(home: Home) -> Path:
-    """Where the viewer's token lies: Prometheus' ``credentials_file``."""
-    return home.root / "viewer.token"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class LiveServer:
@@ -214,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answers by path; 401 without the viewer's token where one is asked for."""
-        if not _may_look(self.headers.get("Authorization", ""), self.site.access.token):
+        if not may_look(self.headers.get("Authorization", ""), self.site.access.token):
             self._answer(
                 HTTPStatus.UNAUTHORIZED,
                 b"the viewer's token is needed\n",
@@ -325,17 +276,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-
-
-def _may_look(authorization: str, token: str) -> bool:
-    if not token:
-        return True
-    kind, _, value = authorization.partition(" ")
-    if kind.lower() == "basic":
-        try:
-            value = base64.b64decode(value, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
-            return False
-    elif kind.lower() != "bearer":
-        return False
-    return hmac.compare_digest(value.strip().encode(), token.encode())

@@ -6,9 +6,11 @@ What is lost with the controller is told again by the next Sync. Thread-safe.
 from __future__ import annotations
 
 import enum
+import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 from assay.controller.planning.scheduler import SILENT_NS
 from assay.controller.records import DeviceRecord, DeviceState
@@ -55,18 +57,42 @@ class VitalsBoard:
 
     def __init__(self) -> None:
         self._held: dict[str, Vitals] = {}
+        self._fresh: dict[str, Vitals] = {}
         self._lock = threading.Lock()
 
     def note(self, device_id: str, request: fleet_pb2.SyncRequest, now_ns: int) -> None:
         """Keeps what one Sync says."""
-        vitals = read_vitals(request, now_ns)
+        self.put(device_id, read_vitals(request, now_ns))
+
+    def put(self, device_id: str, vitals: Vitals) -> None:
+        """Keeps these as the newest."""
         with self._lock:
-            self._held[device_id] = vitals
+            self._held[device_id] = self._fresh[device_id] = vitals
+
+    def fresh(self) -> Mapping[str, Vitals]:
+        """Those that came since this was asked last."""
+        with self._lock:
+            fresh, self._fresh = self._fresh, {}
+            return fresh
 
     def all(self) -> Mapping[str, Vitals]:
         """A copy, by device id."""
         with self._lock:
             return dict(self._held)
+
+
+def to_line(device_id: str, vitals: Vitals) -> str:
+    """One device's vitals as a line of JSON, for the process that shows them."""
+    return json.dumps([device_id, *_values(vitals)]) + "\n"
+
+
+def from_line(line: str) -> tuple[str, Vitals]:
+    """What :func:`to_line` wrote."""
+    device_id, *values = json.loads(line)
+    return device_id, Vitals(*values)
+
+
+_values = attrgetter(*(field.name for field in fields(Vitals)))
 
 
 def read_vitals(request: fleet_pb2.SyncRequest, now_ns: int) -> Vitals:

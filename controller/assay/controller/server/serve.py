@@ -8,14 +8,15 @@ import datetime as dt
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from assay.controller.blobs.child import blob_command, blob_process
+from assay.controller.blobs.child import blob_command
 from assay.controller.home import Home
 from assay.controller.identity.pki import Authority
-from assay.controller.metrics.vitals import VitalsBoard
+from assay.controller.live.access import is_loopback
 from assay.controller.server.administering import AdminServer
+from assay.controller.server.leash import Child, leashed
 from assay.controller.server.listening import check_free, is_free
 from assay.controller.server.process import ControlServers, Listening
 from assay.controller.server.running import (
@@ -25,6 +26,7 @@ from assay.controller.server.running import (
     sole_controller,
     withdraw,
 )
+from assay.controller.server.watching import tell, watching_command
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.core import log
@@ -103,8 +105,10 @@ async def _serve(
     names = [n for n in (options.host, options.advertised_host, *options.names) if n not in _ANY]
     identity = authority.server_identity(names, now)
     async with contextlib.AsyncExitStack() as parts:
-        command = blob_command(home, options.host, options.log_level, json_lines=options.log_json)
-        blobs = await parts.enter_async_context(blob_process(command, ports["blobs_port"]))
+        blobs, *watching = await asyncio.gather(
+            *(parts.enter_async_context(each) for each in _beside(home, options, ports))
+        )
+        bound = {name: port for child in (blobs, *watching) for name, port in child.ports.items()}
         control = ControlServers(store, authority, time.time_ns)
         parts.push_async_callback(control.stop)
         listening = await control.start(
@@ -113,32 +117,22 @@ async def _serve(
                 options.host,
                 ports["enrol_port"],
                 ports["fleet_port"],
-                blobs.port,
+                bound["blobs"],
                 advertised_host(options),
             ),
         )
         admin = AdminServer(home, store, time.time_ns)
         parts.push_async_callback(admin.stop)
         admin_socket, admin_port = await admin.start(identity, options.host, options.admin_port)
-        metrics_port = 0
-        if options.metrics:
-            metrics_port = await _start_metrics(
-                home, options.host, ports["metrics_port"], parts, control.vitals
-            )
-        live_port, live_secure = 0, False
-        if options.live:
-            live_port, live_secure = await _start_live(
-                home, options, ports["live_port"], parts, control.vitals
-            )
         serving = ServingController(
             pid=os.getpid(),
             host=options.host,
             enrol_port=listening.enrol_port,
             fleet_port=listening.fleet_port,
-            blobs_port=blobs.port,
-            metrics_port=metrics_port,
-            live_port=live_port,
-            live_secure=live_secure,
+            blobs_port=bound["blobs"],
+            metrics_port=bound.get("metrics", 0),
+            live_port=bound.get("live", 0),
+            live_secure=options.live and (options.live_tls or not is_loopback(options.host)),
             admin_port=admin_port,
             admin_socket=admin_socket,
             started_ns=time.time_ns(),
@@ -147,7 +141,13 @@ async def _serve(
         announce(home, serving)
         _log.info("controller started", **_addresses(serving), home=str(home.root))
         ready(serving)
-        await _first_of(stop.wait(), control.watch(), blobs.watch())
+        await _first_of(
+            stop.wait(),
+            control.watch(),
+            blobs.watch(),
+            *(child.watch() for child in watching),
+            *(tell(child, control.vitals) for child in watching),
+        )
         _log.info("controller stopping")
 
 
@@ -181,30 +181,18 @@ def _choose_ports(home: Home, options: ServeOptions) -> dict[str, int]:
     return chosen
 
 
-async def _start_metrics(
-    home: Home, host: str, port: int, parts: contextlib.AsyncExitStack, vitals: VitalsBoard
-) -> int:
-    from assay.controller.metrics.exporter import start_exporter
-
-    exporter = await asyncio.to_thread(start_exporter, home, host, port, vitals=vitals.all)
-    parts.push_async_callback(asyncio.to_thread, exporter.close)
-    return exporter.port
-
-
-async def _start_live(
-    home: Home,
-    options: ServeOptions,
-    port: int,
-    parts: contextlib.AsyncExitStack,
-    vitals: VitalsBoard,
-) -> tuple[int, bool]:
-    from assay.controller.live.server import start_live
-
-    live = await asyncio.to_thread(
-        start_live, home, options.host, port, vitals=vitals.all, tls=options.live_tls
-    )
-    parts.push_async_callback(asyncio.to_thread, live.close)
-    return live.port, live.secure
+def _beside(
+    home: Home, options: ServeOptions, ports: Mapping[str, int]
+) -> Iterator[contextlib.AbstractAsyncContextManager[Child]]:
+    """The processes beside the control loop: blobs, and whatever is to be watched."""
+    level, lines = options.log_level, options.log_json
+    command = blob_command(home, options.host, level, json_lines=lines)
+    yield leashed("blob", command, {"blobs": ports["blobs_port"]})
+    watched = {n: ports[f"{n}_port"] for n in ("metrics", "live") if f"{n}_port" in ports}
+    if watched:
+        tls = options.live_tls
+        command = watching_command(home, options.host, level, json_lines=lines, tls=tls)
+        yield leashed("watching", command, watched)
 
 
 def _addresses(serving: ServingController) -> dict[str, str]:
