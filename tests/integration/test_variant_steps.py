@@ -206,3 +206,9 @@ def test_separated_network_is_cheaper_and_trains(bench: Bench) -> None:
     bench.apply("train", samples=1536, batch=32)
     assert accuracy(net, bench.work.train) > 0.8
     survives_storage(bench, net)
+
+
+@pytest.mark.parametrize("batches", [1, 2, 5, 6])
+def test_training_takes_any_number_of_batches(bench: Bench, batches: int) -> None:
+    bench.apply("train", samples=8 * batches, batch=8)
+    assert float(bench.work.notes["final_loss"]) > 0

@@ -8,10 +8,14 @@ from typing import ClassVar
 import pytest
 
 from assay.controller.demo_model import demo_recipes
+from assay.controller.own_code.reference import parse_reference
+from assay.controller.variants.models import OwnModel
 from assay.controller.variants.recipe import Recipe, load_recipe
 from assay.controller.variants.steps import base, registered
 from assay.core.errors import SpecError
 
+DISTIL = '[[steps]]\nuse = "distil"\nsamples = 9\n'
+OWN = 'name = "a"\nmodel = "net:build"\nweights = "w.pt"\n'
 FP32 = """
 name = "fp32"
 model = "resnet8-fashion"
@@ -143,6 +147,12 @@ def test_places_stay_right_when_a_step_before_is_broken(tmp_path: Path) -> None:
             "steps[1].use: 'train' must come before file steps",
         ),
         ("name = ", "is not TOML"),
+        ('name = "a"\n', "model: is missing"),
+        (OWN.replace("net:build", "net"), "'net' is not one of resnet8-fashion, nor package.mod"),
+        (FP32.replace("[[", 'weights = "w.pt"\n[['), "weights: go with a model of your own"),
+        (FP32 + '[[steps]]\nuse = "student"\nfactory = "net:small"\n', "a model of your own"),
+        (OWN + '[[steps]]\nuse = "narrow"\nwidth = 0.5\n', "name another factory in a step 'stu"),
+        (OWN + DISTIL, "steps[0].use: 'distil' needs a base to learn from"),
         ("steps = 3\n" + FP32.partition("[[")[0], "steps: "),
     ],
 )
@@ -157,6 +167,36 @@ def test_static_int8_options_without_tflite_form_are_told(tmp_path: Path, key: s
     text = FP32.replace('"fp32"', '"a"\nformats = ["tflite"]')
     found = problems(tmp_path, f'{text}[[steps]]\nuse = "int8_static"\n{key}\n')
     assert found[0].startswith("steps[1]: ") and "tflite" in found[0]
+
+
+def test_a_model_of_ones_own_and_its_weights_are_looked_for_beside_the_recipe(
+    tmp_path: Path,
+) -> None:
+    own = load_recipe(written(tmp_path, OWN)).own
+    assert own is not None and str(own.reference) == "net:build"
+    assert own.reference.folders == (str(tmp_path), str(Path.cwd()))
+    assert own.weights == tmp_path / "w.pt"
+
+
+def test_a_recipe_takes_its_model_from_its_base(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    written(tmp_path / "below", OWN, "fp32.toml")
+    student = '[[steps]]\nuse = "student"\nfactory = "net:small"\n'
+    recipe = load_recipe(
+        written(tmp_path, 'name = "b"\nbase = "below/fp32.toml"\n' + student + DISTIL)
+    )
+    assert recipe.base is not None and recipe.own == recipe.base.own
+    assert recipe.model == "net:build"
+    assert [str(found) for found in recipe.students] == ["net:small"]
+    assert recipe.students[0].folders[0] == str(tmp_path / "below")
+
+
+def test_a_model_that_is_given_stands_in_for_those_of_recipe_and_base(tmp_path: Path) -> None:
+    written(tmp_path, FP32, "fp32.toml")
+    given = OwnModel(parse_reference("other:net", [tmp_path]), None)
+    recipe = load_recipe(written(tmp_path, 'name = "b"\nbase = "fp32.toml"\n'), given)
+    assert recipe.own == given and recipe.model == "other:net"
+    assert recipe.base is not None and recipe.base.own == given
 
 
 def test_base_is_a_path_from_the_recipe(tmp_path: Path) -> None:
@@ -174,6 +214,17 @@ def test_base_that_ends_in_a_file_is_refused(tmp_path: Path) -> None:
     written(tmp_path, FP32 + '[[steps]]\nuse = "fp16"\n', "half.toml")
     text = 'name = "a"\nmodel = "resnet8-fashion"\nbase = "half.toml"\n'
     assert "ends in file steps" in problems(tmp_path, text)[0]
+
+
+def test_a_base_of_another_model_or_with_other_weights_is_refused(tmp_path: Path) -> None:
+    written(tmp_path, OWN, "own.toml")
+    text = 'name = "b"\nbase = "own.toml"\n'
+    assert problems(tmp_path, text + 'model = "net:other"\n') == [
+        "base: a is made from net:build, not from net:other"
+    ]
+    assert problems(tmp_path, text + 'weights = "v.pt"\n') == [
+        "weights: belong into own.toml, whose network is the start"
+    ]
 
 
 def test_mistake_in_a_base_names_the_base(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from assay.controller.demo_model import demo_recipes
+from assay.controller.own_code.reference import parse_reference
 from assay.controller.records import DatasetRecord
 from assay.controller.variants import identity, models
 from assay.controller.variants.identity import network_id, variant_identity
@@ -128,6 +129,43 @@ def test_model_source_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(identity, "source_digest", lambda _name: digest.of_bytes(b"edited"))
     assert network_id(RECIPES["fp32"], DATASET) != before
     assert digest.is_digest(models.source_digest("resnet8-fashion"))
+
+
+def own(**changes: object) -> Recipe:
+    """A recipe of a model of one's own, as it is after its trial."""
+    found = {"sources": {"net": "sha256:1"}, "state": "sha256:2", "parameters": 3, **changes}
+    model = models.OwnModel(parse_reference("net:build", []), None)
+    return replace(
+        RECIPES["fp32"],
+        model="net:build",
+        own=model,
+        tried={"net:build": models.Tried(**found)},  # type: ignore[arg-type]
+    )
+
+
+def test_source_and_weights_of_ones_own_model_count() -> None:
+    ids = {
+        variant_id(recipe)
+        for recipe in (
+            own(),
+            own(sources={"net": "sha256:9"}),
+            own(sources={"net": "sha256:1", "layers": "sha256:1"}),
+            own(state="sha256:9"),
+            RECIPES["fp32"],
+        )
+    }
+    assert len(ids) == 5
+    assert variant_id(own()) == variant_id(own(parameters=4))
+
+
+def test_where_weights_lie_does_not_count() -> None:
+    moved = models.OwnModel(parse_reference("net:build", [Path("/elsewhere")]), Path("/w.pt"))
+    assert variant_id(replace(own(), own=moved)) == variant_id(own())
+
+
+def test_one_without_training_samples_is_named_by_its_test_samples() -> None:
+    bare = replace(DATASET, splits={"test": ref("test")})
+    assert network_id(own(), bare) != network_id(own(), DATASET)
 
 
 def test_trained_network_is_found_again(tmp_path: Path) -> None:
