@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,96 +188,3 @@ def greedy(path: Path) -> Path:
         helper.make_node("ReduceSum", ["many"], ["sum"], keepdims=0),
     ]
     return save_onnx(path, nodes, [info("n", "INT64", 1)], [info("sum", "FLOAT")])
-
-
-def mixing(path: Path, *, quantised: bool = False, open_batch: bool = False) -> Path:
-    """A .tflite of two operators, two inputs and two outputs: total = state + step, size = |total|
-    (float32 only), with a signature ``serve`` and some metadata."""
-    need(module="ai_edge_litert")
-    from ai_edge_litert import schema_py_generated as schema
-
-    model, graph = schema.ModelT(), schema.SubGraphT()
-    names = ["state", "step", "total", "size"]
-    graph.tensors = [_tensor(schema, name, quantised, open_batch) for name in names]
-    operators = ["ADD"] if quantised else ["ADD", "ABS"]
-    model.operatorCodes = [_code(schema, name, 2 if quantised else 1) for name in operators]
-    add = _operator(schema, 0, [0, 1], [2])
-    add.builtinOptionsType = schema.BuiltinOptions.AddOptions
-    add.builtinOptions = schema.AddOptionsT()
-    graph.operators = [add] if quantised else [add, _operator(schema, 1, [2], [3])]
-    graph.inputs, graph.outputs = [0, 1], [2] if quantised else [2, 3]
-    graph.tensors = graph.tensors[: 3 if quantised else 4]
-    model.version, model.subgraphs = 3, [graph]
-    model.buffers = [schema.BufferT(), schema.BufferT()]
-    model.buffers[1].data = np.frombuffer(b"made for tests", dtype=np.uint8)
-    note = schema.MetadataT()
-    note.name, note.buffer = b"about", 1
-    model.metadata = [note]
-    model.description = b"adds up"
-    model.signatureDefs = [_signature(schema, graph)]
-    return _saved(model, path)
-
-
-def pairing(path: Path) -> Path:
-    """A .tflite whose batch is open, 1 in the file, and runs with no other size than 2."""
-    need(module="ai_edge_litert")
-    from ai_edge_litert import schema_py_generated as schema
-
-    model, graph = schema.ModelT(), schema.SubGraphT()
-    graph.tensors = [_tensor(schema, name, False, True) for name in ("x", "y")]
-    reshape = _operator(schema, 0, [0], [1])
-    reshape.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
-    reshape.builtinOptions = schema.ReshapeOptionsT()
-    reshape.builtinOptions.newShape = [2, 8]
-    graph.operators, graph.inputs, graph.outputs = [reshape], [0], [1]
-    model.operatorCodes = [_code(schema, "RESHAPE", 1)]
-    model.version, model.subgraphs, model.buffers = 3, [graph], [schema.BufferT()]
-    return _saved(model, path)
-
-
-def _saved(model: Any, path: Path) -> Path:
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(bytes(builder.Output()))
-    return path
-
-
-def _tensor(schema: Any, name: str, quantised: bool, open_batch: bool) -> Any:
-    made = schema.TensorT()
-    made.name, made.shape, made.buffer = name.encode(), [1, 8], 0
-    made.type = schema.TensorType.INT8 if quantised else schema.TensorType.FLOAT32
-    if open_batch:
-        made.shapeSignature = [-1, 8]
-    if quantised:
-        made.quantization = schema.QuantizationParametersT()
-        made.quantization.scale, made.quantization.zeroPoint = [0.05], [-3]
-    return made
-
-
-def _code(schema: Any, name: str, version: int) -> Any:
-    made = schema.OperatorCodeT()
-    made.builtinCode = getattr(schema.BuiltinOperator, name)
-    made.deprecatedBuiltinCode, made.version = min(made.builtinCode, 127), version
-    return made
-
-
-def _operator(schema: Any, code: int, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
-    made = schema.OperatorT()
-    made.opcodeIndex, made.inputs, made.outputs = code, list(inputs), list(outputs)
-    return made
-
-
-def _signature(schema: Any, graph: Any) -> Any:
-    made = schema.SignatureDefT()
-    made.signatureKey, made.subgraphIndex = b"serve", 0
-    made.inputs = [_named(schema, f"arg{i}", index) for i, index in enumerate(graph.inputs)]
-    made.outputs = [_named(schema, f"res{i}", index) for i, index in enumerate(graph.outputs)]
-    return made
-
-
-def _named(schema: Any, name: str, index: int) -> Any:
-    made = schema.TensorMapT()
-    made.name, made.tensorIndex = name.encode(), index
-    return made

@@ -22,7 +22,7 @@ from assay.controller.variants.add import add_variant
 from assay.controller.variants.own_inputs import Declared
 from assay.controller.variants.resizing import at_dims
 from assay.core.cas import ContentStore
-from assay.core.errors import RuntimeRejected, WorkerOom
+from assay.core.errors import RuntimeRejected, SpecError, WorkerOom
 from assay.core.model import (
     CpuFacts,
     DeviceFacts,
@@ -33,7 +33,7 @@ from assay.core.model import (
     Scenario,
 )
 from assay.core.synthetic import Rule
-from tests import anymodels
+from tests import anymodels, anytflite
 from tests.conftest import need
 from tests.tinymodels import SHORT, ref_of
 
@@ -142,14 +142,20 @@ KINDS = [
         frozenset({"synthetic_input", "outputs_nonfinite"}),
     ),
     Kind(
-        lambda path: anymodels.mixing(path, open_batch=True),
+        lambda path: anytflite.mixing(path, open_batch=True),
         "mixing.tflite",
         Declared(state={"state": "total"}, rules={"step": Rule(low=-0.5, high=0.5)}),
     ),
     Kind(
-        lambda path: anymodels.mixing(path, quantised=True),
+        lambda path: anytflite.mixing(path, quantised=True),
         "quantised.tflite",
         Declared(rules={"step": Rule(low=-1, high=1)}),
+    ),
+    Kind(anytflite.accumulating, "accumulating.tflite", Declared()),
+    Kind(
+        anytflite.pairing,
+        "pairing.tflite",
+        Declared(dims={"x[0]": 2}, rules={"x": Rule(low=0, high=1)}),
     ),
 ]
 
@@ -188,6 +194,8 @@ def test_sizes_nobody_chose_are_told_where_a_model_does_not_run_with_them(lab: L
         lab.add(path, Declared())
     record = lab.add(path, Declared(dims={"sequence": 32}))
     assert record.notes["onnx.dims"] == "sequence=32"
+    with pytest.raises(SpecError, match=r"sweep: dims: narrow at sequence=48: .*cannot run"):
+        at_dims([record], {"sequence": 48}, lab.blobs, "sweep")
 
 
 def test_a_model_that_never_ends_or_eats_all_memory_is_refused_in_time(lab: Lab) -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from assay.controller.cli import assay
 from assay.controller.inspection import bounds
 from assay.core.errors import AssayError, BadInputs, NotFound, UsageError, WorkerTimeout
-from tests import anymodels
+from tests import anymodels, anytflite
 from tests.conftest import need
 from tests.tinymodels import save_onnx
 
@@ -75,12 +75,12 @@ def test_what_exporters_write_beside_the_rule_is_told_plainly(tmp_path: Path) ->
 
 
 def test_a_tflite_file_is_told_with_signatures_metadata_and_scales(tmp_path: Path) -> None:
-    found = told(anymodels.mixing(tmp_path / "mixing.tflite", open_batch=True))
+    found = told(anytflite.mixing(tmp_path / "mixing.tflite", open_batch=True))
     assert found["inputs"] == ["state float32[?,8]", "step float32[?,8]"]
     assert found["signatures"] == ["serve: arg0, arg1 → res0, res1 (subgraph 0)"]
     assert found["metadata"] == {"description": "adds up", "about": "made for tests"}
     assert found["dims"] == {"state[0]": 1, "step[0]": 1}
-    quantised = told(anymodels.mixing(tmp_path / "quantised.tflite", quantised=True))
+    quantised = told(anytflite.mixing(tmp_path / "quantised.tflite", quantised=True))
     assert quantised["inputs"][0] == "state int8[1,8] (real = 0.05 × (stored - -3))"
     assert [word["loads"] for word in quantised["runtimes"]] == [None, True, None]
 

@@ -13,7 +13,7 @@ from assay.agent.runtimes import litert
 from assay.agent.runtimes.litert import LiteRt
 from assay.core.errors import RuntimeAbsent, RuntimeRejected
 from assay.core.model import Absent, Fidelity, RuntimeSpec
-from tests import anymodels
+from tests import anytflite
 from tests.conftest import SHARED_DATA, need
 from tests.tinymodels import tflite
 
@@ -52,7 +52,7 @@ def test_operators_xnnpack_leaves_are_named_where_it_was_asked_for() -> None:
 def test_a_model_that_cannot_run_at_the_sizes_of_its_file_waits_for_its_inputs(
     tmp_path: Path,
 ) -> None:
-    model = LiteRt.load(anymodels.pairing(tmp_path / "pairing.tflite"), SPEC)
+    model = LiteRt.load(anytflite.pairing(tmp_path / "pairing.tflite"), SPEC)
     assert model.inputs[0].shape == (None, 8)
     rows = np.arange(16, dtype=np.float32).reshape(2, 8)
     for _ in range(2):

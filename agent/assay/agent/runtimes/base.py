@@ -47,12 +47,14 @@ class Bound:
 
 
 class LoadedModel(Protocol):
-    """A model that its runtime has accepted."""
+    """A model that its runtime has accepted; ``remembers`` where what it gives depends on the calls
+    before."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     runtime_version: str
     precision: str
+    remembers: bool
 
     def bind(self, feeds: Sequence[Feed]) -> Bound:
         """Prepares one query per feed without running any; :class:`RuntimeRejected` if the

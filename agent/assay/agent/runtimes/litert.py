@@ -134,7 +134,8 @@ class LiteRtModel:
         self.inputs = tuple(_tensor(detail) for detail in details)
         self.outputs = tuple(_tensor(detail) for detail in self._outputs)
         self._calls = _calls(interpreter)
-        self.precision = LiteRtGraph(interpreter).precision()
+        graph = LiteRtGraph(interpreter)
+        self.precision, self.remembers = graph.precision(), graph.remembers()
 
     def bind(self, feeds: Sequence[Feed]) -> Bound:
         """The inputs of each feed stay where they are and are copied in by its stage."""

@@ -7,6 +7,10 @@ from collections import Counter
 from typing import Any
 
 _DELEGATE = "DELEGATE"
+_REMEMBERING = {
+    *("VAR_HANDLE", "SVDF", "RNN", "LSTM"),
+    *(f"{way}DIRECTIONAL_SEQUENCE_{kind}" for way in ("UNI", "BI") for kind in ("RNN", "LSTM")),
+}
 
 
 class LiteRtGraph:
@@ -53,6 +57,10 @@ class LiteRtGraph:
                 size = math.prod(int(dim) for dim in weight["shape"])
                 elements[weight["dtype"].__name__] += size
         return elements.most_common(1)[0][0] if elements else ""
+
+    def remembers(self) -> bool:
+        """Whether the model keeps values of its own from call to call."""
+        return any(operator["op_name"] in _REMEMBERING for operator in self._operators)
 
     def _makers(self) -> dict[int, dict[str, Any]]:
         maker: dict[int, dict[str, Any]] = {}

@@ -87,6 +87,8 @@ class Ncnn:
 class NcnnModel:
     """A net; see :class:`assay.agent.runtimes.base.LoadedModel`."""
 
+    remembers = False
+
     def __init__(
         self, library: Any, net: Any, file: NcnnFile, listed: tuple[str, ...], arithmetic: str
     ) -> None:

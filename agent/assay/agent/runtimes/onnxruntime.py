@@ -126,6 +126,8 @@ class OnnxRuntime:
 class OnnxModel:
     """A session; see :class:`assay.agent.runtimes.base.LoadedModel`."""
 
+    remembers = False
+
     def __init__(self, session: Any, provider: str, precision: str) -> None:
         self._session = session
         self._provider = provider

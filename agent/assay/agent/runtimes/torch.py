@@ -93,6 +93,8 @@ class Torch:
 class TorchModel:
     """A program; see :class:`assay.agent.runtimes.base.LoadedModel`."""
 
+    remembers = False
+
     def __init__(self, torch: Any, program: Any, version: str) -> None:
         self._torch = torch
         # Nothing to differentiate by, so nothing is recorded; the process's own switch is not ours.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assay.agent.runtimes.base import LoadedModel
 from assay.agent.worker import clockprobe, interpreter
 from assay.agent.worker.checks import check_golden, evaluate, golden_nonfinite
 from assay.agent.worker.counters import Counters, change, read_counters
@@ -113,10 +114,14 @@ def _conduct(
     say("loading")
     ready = make_ready(order, memory)
     notes = path_notes(ready)
-    golden = _golden(order, ready, notes)
+    remembers = ready.model.remembers
+    golden = None if remembers else _golden(order, ready.model, notes)
     schedule = _schedule(order, pinned, ready)
     # From here on the process holds what is ours: sample buffers, a second copy of the model.
     split = _memory(ready, memory)
+    if remembers:
+        # Golden outputs begin where a model has seen nothing yet.
+        golden = _golden(order, ready.library.load(Path(order.model_path), run.runtime), notes)
     path = _path(order, ready, native, notes)
     open_loop = scheduled_loop(path, run)
     timer = Timer(open_loop or path.closed_loop(), schedule, path.closed_loop())
@@ -148,16 +153,16 @@ def _conduct(
     return _with_window(report, window, order.measure_cpus)
 
 
-def _golden(order: WorkerOrder, ready: Ready, notes: dict[str, str]) -> GoldenCheck | None:
+def _golden(order: WorkerOrder, model: LoadedModel, notes: dict[str, str]) -> GoldenCheck | None:
     spec = order.run.golden
     if spec is None or not order.golden_path:
         return None
     arrays = load_arrays(Path(order.golden_path))
     # Golden samples are kept as the model takes them: preprocessing has been applied.
-    golden = Dataset(arrays, Preprocessing(), ready.model.inputs)
+    golden = Dataset(arrays, Preprocessing(), model.inputs)
     if golden_nonfinite(arrays):
         notes["golden_nonfinite"] = "the reference run gave NaN or infinity"
-    return check_golden(ready.model, golden, arrays, spec)
+    return check_golden(model, golden, arrays, spec)
 
 
 def _schedule(order: WorkerOrder, pinned: Isolation, ready: Ready) -> Schedule:

@@ -73,7 +73,8 @@ def path_notes(ready: Ready) -> dict[str, str]:
     bad = nonfinite(outputs, ready.model.outputs)
     if bad:
         return {"outputs_nonfinite": bad}
-    off = "" if ready.queries.grouped else outputs_off(outputs, ready)
+    again = not (ready.queries.grouped or ready.model.remembers)
+    off = outputs_off(outputs, ready) if again else ""
     return {"paths_differ": off} if off else {}
 
 

@@ -16,8 +16,17 @@ from assay.controller.variants.own_inputs import Declared
 from assay.controller.variants.process import BuildProcesses, build_folder
 from assay.core import bundle
 from assay.core.cas import ContentStore
-from assay.core.errors import BuildFailed, SpecError
+from assay.core.errors import (
+    BadInputs,
+    BuildFailed,
+    RuntimeRejected,
+    SpecError,
+    UsageError,
+    WorkerOom,
+)
 from assay.core.model import MEDIA_ONNX
+
+_REFUSALS = (BadInputs, BuildFailed, RuntimeRejected, UsageError, WorkerOom)
 
 
 def at_dims(
@@ -43,8 +52,9 @@ def _resized(
         if any(told["dims"].get(name) != size for name, size in wanted.items()):
             try:
                 files[media] = _file_at(variant, media, wanted, blobs)
-            except BuildFailed as error:
-                raise SpecError(source, [f"dims: {variant.name}: {error}"]) from error
+            except _REFUSALS as error:
+                asked = ", ".join(f"{name}={size}" for name, size in wanted.items())
+                raise SpecError(source, [f"dims: {variant.name} at {asked}: {error}"]) from error
     return replace(variant, files=files)
 
 
