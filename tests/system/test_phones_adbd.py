@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from assay.agent.config import AgentConfig
 from assay.agent.measuring.observe import RunPaths
-from assay.agent.phones.adb import AdbServer, Phone
+from assay.agent.phones.adb import AdbServer, Phone, Said
+from assay.agent.phones.budget import DailyBudget
 from assay.agent.phones.facts import read_handset
 from assay.agent.phones.invoke import OUTPUT, STATUS, UNPINNED, detached
 from assay.agent.phones.listing import parse_devices, usable
@@ -20,6 +25,7 @@ from assay.agent.phones.measure import Bench as Measuring
 from assay.agent.phones.measure import measure_on_phone
 from assay.agent.phones.present import binaries_as_runtimes, phone_config
 from assay.agent.phones.store import ROOT, PhoneFiles
+from assay.core import digest
 from assay.core.errors import Cancelled, DiskFull, Unreachable
 from assay.core.model import Absent, Fidelity, RunSpec, RuntimeSpec, VerdictKind
 from tests.conftest import need
@@ -135,11 +141,116 @@ def test_only_what_is_missing_is_sent(bench: Bench, server: AdbServer, tmp_path:
     assert (tmp_path / "back").read_bytes() == local.read_bytes()
 
 
-def test_a_budget_is_kept(bench: Bench, server: AdbServer, tmp_path: Path) -> None:
-    files = PhoneFiles(connected(bench, server), budget_bytes=100 << 10)
-    files.put(file_of(tmp_path / "a", 90 << 10, seed=1))
-    with pytest.raises(DiskFull, match="budget"):
-        files.put(file_of(tmp_path / "b", 90 << 10, seed=2))
+def test_a_days_budget_is_kept(bench: Bench, server: AdbServer, tmp_path: Path) -> None:
+    phone = connected(bench, server)
+    for seed in (1, 2):
+        budget = DailyBudget(tmp_path / "sent.json", limit_bytes=100 << 10)
+        local = file_of(tmp_path / f"{seed}", 90 << 10, seed=seed)
+        if seed == 1:
+            PhoneFiles(phone, budget).put(local)
+            assert budget.spent_bytes() == 90 << 10
+            continue
+        with pytest.raises(DiskFull, match="left of the day's"):
+            PhoneFiles(phone, budget).put(local)
+        assert budget.spent_bytes() == 90 << 10
+
+
+class Watched(Phone):
+    """Notes where each transfer began, and whether one was cut off."""
+
+    offsets: ClassVar[list[int]] = []
+    cut_off: ClassVar[threading.Event] = threading.Event()
+
+    def feed(self, script: str, source: Path, offset: int, *args: Any, **more: Any) -> Said:
+        self.offsets.append(offset)
+        try:
+            return super().feed(script, source, offset, *args, **more)
+        except Unreachable:
+            self.cut_off.set()
+            raise
+
+
+def sent_over_breaks(
+    bench: Bench,
+    phone: Phone,
+    files: PhoneFiles,
+    local: Path,
+    breaks: Sequence[Callable[[], object]],
+) -> list[int]:
+    """Sends a file over a slow link and breaks it each time another megabyte has arrived; returns
+    where it went on."""
+    Watched.offsets.clear()
+    Watched.cut_off.clear()
+    files.phone = Watched(phone.server, phone.serial)
+    slow = "tc qdisc add dev lan0 root tbf rate 40mbit burst 64kb latency 50ms"
+    subprocess.run(bench.lan.outside.command(slow.split()), check=True)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            put = pool.submit(files.put, local)
+            for number, fail in enumerate(breaks, start=1):
+                processes.eventually(lambda n=number: arrived(phone) > n << 20, "some of it")
+                fail()
+            remote = put.result()
+    finally:
+        end = ["tc", "qdisc", "del", "dev", "lan0", "root"]
+        subprocess.run(bench.lan.outside.command(end), check=True)
+    assert phone.run(["sha256sum", remote]).text.split()[0] == Path(remote).name
+    phone.run(["rm", remote])
+    return Watched.offsets
+
+
+def arrived(phone: Phone) -> int:
+    """Bytes of partial files; 0 where nobody answers."""
+    try:
+        return int(phone.shell(f"cat {ROOT}/*.part 2>/dev/null | wc -c", timeout_s=2).text)
+    except Unreachable:
+        return 0
+
+
+def test_a_transfer_goes_on_over_a_link_that_flaps(
+    bench: Bench, server: AdbServer, tmp_path: Path
+) -> None:
+    phone = connected(bench, server)
+    files = PhoneFiles(phone, DailyBudget(tmp_path / "sent.json"))
+    local = file_of(tmp_path / "flapping", 24 << 20, seed=7)
+    drop = partial(server.try_call, "disconnect", phone.serial)
+    begun = sent_over_breaks(bench, phone, files, local, [drop, drop, drop])
+    assert begun == sorted(begun) and begun[0] == 0 and begun[1] > 1 << 20
+    # What was on the way at a break is sent twice, and counted twice.
+    assert files.sent_bytes >= 24 << 20
+    assert files.budget is not None and files.budget.spent_bytes() == files.sent_bytes
+
+
+def test_a_transfer_goes_on_after_the_cable_was_out(
+    bench: Bench, server: AdbServer, tmp_path: Path
+) -> None:
+    phone = connected(bench, replace(server, stall_s=1.0))
+    number = bench.phones[0].number
+
+    def unplug() -> None:
+        bench.lan.plug(number, connected=False)
+        assert Watched.cut_off.wait(60)
+        bench.lan.plug(number, connected=True)
+
+    files = PhoneFiles(phone)
+    local = file_of(tmp_path / "cable", 24 << 20, seed=9)
+    begun = sent_over_breaks(bench, phone, files, local, [unplug])
+    assert len(begun) == 2 and begun[1] > 1 << 20, begun
+
+
+def test_a_partial_file_of_another_host_is_gone_on_with_or_found_wrong(
+    bench: Bench, server: AdbServer, tmp_path: Path
+) -> None:
+    phone = connected(bench, server)
+    local = file_of(tmp_path / "half", 300 << 10, seed=11)
+    name = digest.of_file(local).removeprefix("sha256:")
+    for held, sent in ((local.read_bytes()[: 200 << 10], 100 << 10), (bytes(1 << 10), 599 << 10)):
+        (tmp_path / "part").write_bytes(held)
+        PhoneFiles(phone).put(tmp_path / "part")
+        phone.shell(f"cd {ROOT}; mv {digest.of_bytes(held)[7:]} {name}.part; rm -f {name}")
+        files = PhoneFiles(phone)
+        files.put(local)
+        assert files.sent_bytes == sent
 
 
 def test_full_storage_is_named_and_leaves_no_half_file(

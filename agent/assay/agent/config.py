@@ -89,7 +89,8 @@ def _runtimes(raw: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, items)))
 
 
-def _size(raw: Any) -> int:
+def read_size(raw: Any) -> int:
+    """Bytes from a number or a text such as ``4GiB``; :class:`ValueError` says what is wrong."""
     match = re.fullmatch(r"(\d+)\s*(KiB|MiB|GiB|)", str(raw).strip())
     if match is None or isinstance(raw, bool) or int(match[1]) == 0:
         raise ValueError(f"{raw!r} is not a size in bytes, e.g. 4294967296 or 4GiB")
@@ -160,11 +161,11 @@ class AgentConfig:
     )
     cache_quota_bytes: int = field(
         default=4 << 30,
-        metadata=_about(_size, "BYTES", "Room for models and datasets; 4GiB if not given."),
+        metadata=_about(read_size, "BYTES", "Room for models and datasets; 4GiB if not given."),
     )
     spool_quota_bytes: int = field(
         default=64 << 20,
-        metadata=_about(_size, "BYTES", "Room for results that wait; 64MiB if not given."),
+        metadata=_about(read_size, "BYTES", "Room for results that wait; 64MiB if not given."),
     )
     sampler_hz: float = field(
         default=10.0,

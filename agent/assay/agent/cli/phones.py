@@ -35,6 +35,15 @@ _BINARY = click.option(
 )
 
 
+def _daily_bytes(
+    _context: click.Context, _parameter: click.Parameter, raw: str | None
+) -> int | None:
+    try:
+        return None if raw is None else settings.read_size(raw)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.group(name="phones")
 def phones_command() -> None:
     """Tethered phones, each a device of its own."""
@@ -72,6 +81,12 @@ def list_command(adb_port: int, output_format: str) -> None:
 @_BINARY
 @click.option("--connect", multiple=True, metavar="HOST:PORT", help="A phone on the network.")
 @click.option("--serial", help="This phone only, in this process.")
+@click.option(
+    "--daily-bytes",
+    metavar="BYTES",
+    callback=_daily_bytes,
+    help="What may be sent to each phone in a day (UTC), e.g. 500MiB; no limit if not given.",
+)
 @click.option("--once", is_flag=True, help="End when there is nothing left to do.")
 def run_command(
     config_file: Path | None,
@@ -79,6 +94,7 @@ def run_command(
     binaries: tuple[str, ...],
     connect: tuple[str, ...],
     serial: str | None,
+    daily_bytes: int | None,
     once: bool,
     **given: Any,
 ) -> None:
@@ -90,7 +106,7 @@ def run_command(
     named = _binaries(binaries)
     server.start()
     if serial is not None:
-        sys.exit(_serve_one(config, server, serial, named, once=once))
+        sys.exit(_serve_one(config, server, serial, named, daily_bytes, once=once))
     watch = _Watch(server, sys.argv[1:], connect)
     # As Ctrl-C does: whoever stops this command stops the phones' processes with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -108,6 +124,7 @@ def _serve_one(
     server: AdbServer,
     serial: str,
     named: dict[str, Path],
+    daily_bytes: int | None,
     *,
     once: bool,
 ) -> int:
@@ -119,7 +136,7 @@ def _serve_one(
         raise NotFound(f"no phone {serial} on adb; there: {', '.join(rows) or 'none'}")
     if rows[serial].problem:
         raise UsageError(f"{serial}: {rows[serial].problem}")
-    return serve_phone(config, server, rows[serial], named, once=once)
+    return serve_phone(config, server, rows[serial], named, daily_bytes, once=once)
 
 
 def _binaries(given: tuple[str, ...]) -> dict[str, Path]:

@@ -199,8 +199,9 @@ def _observe(
     local, shape = _model(run, paths.model, work_dir)
     # The store's file was checked as it was fetched.
     known = run.artifact.digest if local == paths.model else ""
-    on_phone = bench.files.put(binary, executable=True)
-    argv, times = command_line(run, on_phone, bench.files.put(local, known), shape)
+    on_phone = bench.files.put(binary, executable=True, cancel=cancel)
+    model = bench.files.put(local, known, cancel=cancel)
+    argv, times = command_line(run, on_phone, model, shape)
     folder = bench.files.folder()
     before = _state(bench.phone)
     on_state("measuring")

@@ -17,6 +17,7 @@ from assay.agent.measuring.affinity import CpuChooser
 from assay.agent.measuring.measure import Measured
 from assay.agent.measuring.observe import RunPaths
 from assay.agent.phones.adb import AdbServer, Phone
+from assay.agent.phones.budget import DailyBudget
 from assay.agent.phones.facts import Handset, read_handset
 from assay.agent.phones.listing import Attached
 from assay.agent.phones.measure import Bench, measure_on_phone
@@ -103,9 +104,16 @@ def phone_config(host: AgentConfig, handset: Handset) -> AgentConfig:
 
 
 def serve_phone(
-    host: AgentConfig, server: AdbServer, row: Attached, binaries: Mapping[str, Path], *, once: bool
+    host: AgentConfig,
+    server: AdbServer,
+    row: Attached,
+    binaries: Mapping[str, Path],
+    daily_bytes: int | None = None,
+    *,
+    once: bool,
 ) -> int:
-    """Enrols the phone where it is new, and serves it until a signal; returns the exit code."""
+    """Enrols the phone where it is new, and serves it until a signal; returns the exit code.
+    ``daily_bytes`` is what may be sent to it in a day."""
     from assay.agent.plane.enrol import enrol
 
     phone = Phone(server, row.serial)
@@ -117,7 +125,8 @@ def serve_phone(
         if not config.paths.identity.exists() and config.controller and config.token:
             enrol(config.paths, config.controller, config.token, config.device_name)
         identity = Identity.load(config.paths)
-        bench = Bench(phone, PhoneFiles(phone), binaries, row.on_usb)
+        files = PhoneFiles(phone, DailyBudget(config.home / "sent.json", daily_bytes))
+        bench = Bench(phone, files, binaries, row.on_usb)
         source = PhoneFacts(phone, config.sysroot, runtimes, handset)
         source.refresh()
         with PhoneAgent(config, identity, source, bench) as agent:
