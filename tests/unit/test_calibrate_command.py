@@ -131,22 +131,31 @@ def test_loads_end_with_their_block() -> None:
         raise RuntimeError("stop")
 
 
-@pytest.mark.soak
+class _Gauge:
+    """A clock that a pause moves on, and with it the phone's gauge."""
+
+    def __init__(self, current_now: Path) -> None:
+        self._file = current_now
+        self._pauses = 0
+
+    def monotonic(self) -> float:
+        return self._pauses * 0.5
+
+    def sleep(self, _seconds: float) -> None:
+        self._pauses += 1
+        self._file.write_text(f"{-400 - self._pauses % 7}\n")
+
+
 def test_the_gauge_of_a_discharging_phone_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = copy_of("phone_milliamp", tmp_path)
     folder = root / "sys/class/power_supply/battery"
     (folder / "status").write_text("Discharging\n")
-    steps = iter(range(10_000))
-    # The phone's gauge moves between two looks; the pause is where time passes.
-    monkeypatch.setattr(
-        "assay.agent.cli.calibrate.time.sleep",
-        lambda _: (folder / "current_now").write_text(f"{-400 - next(steps) % 7}\n"),
-    )
+    monkeypatch.setattr("assay.agent.cli.calibrate.time", _Gauge(folder / "current_now"))
     argv = ["calibrate", "power", "--gauge", "--home", str(tmp_path / "h"), "--levels", "6"]
     done = CliRunner().invoke(
-        agent, [*argv, "--hold-s", "0.5", "--sysroot", str(root), "--format", "json"]
+        agent, [*argv, "--hold-s", "2", "--sysroot", str(root), "--format", "json"]
     )
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == [{"sign": -1, "unit_a": 0.001}]
