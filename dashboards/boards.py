@@ -9,6 +9,9 @@ from dashboards.parts import (
     DEVICE,
     HALF,
     THIRD,
+    TO_DEVICE,
+    TO_REPORT,
+    TO_VARIANT,
     WIDE,
     Query,
     bars,
@@ -23,7 +26,7 @@ from dashboards.parts import (
 _NAMES = "{{variant}} {{runtime}} {{device}}"
 _DEVICE_VARIABLES = ("device_class", "device")
 _CELL_VARIABLES = ("model", "device_class", "device", "runtime", "scenario")
-_P50 = f'assay_latency_seconds{{quantile="0.5",{CELL}}}'
+_P50 = f"assay:latency_p50:seconds{{{CELL}}}"
 
 
 def boards() -> dict[str, dict[str, Any]]:
@@ -102,8 +105,7 @@ def fleet() -> dict[str, Any]:
                 "s",
                 [
                     Query(
-                        "clamp_min(time() - assay_device_expected_by_timestamp_seconds"
-                        f"{{{DEVICE}}}, 0)",
+                        f"assay:device_silence:seconds{{{DEVICE}}}",
                         "{{device}}",
                     )
                 ],
@@ -137,12 +139,14 @@ def fleet() -> dict[str, Any]:
                     ),
                 },
                 hidden=("known",),
+                linked={"device": TO_DEVICE},
             ),
             rows(
                 "Sensors",
                 "1 works, 0 does not.",
                 {"works": (f"assay_sampler_success{{{DEVICE}}}", "bool")},
                 HALF,
+                linked={"device": TO_DEVICE},
             ),
             rows(
                 "Versions",
@@ -169,8 +173,7 @@ def sweep() -> dict[str, Any]:
                 "percentunit",
                 [
                     Query(
-                        f'sum by (sweep) (assay_sweep_runs{{state="done",{here}}}) / '
-                        f"(sum by (sweep) (assay_sweep_runs{{{here}}}) > 0)",
+                        f"assay:sweep_done:ratio{{{here}}}",
                         "{{sweep}}",
                     )
                 ],
@@ -192,6 +195,12 @@ def sweep() -> dict[str, Any]:
                 "Only VALID ones rank.",
                 "none",
                 [Query(f"assay_sweep_results{{{here}}}", "{{sweep}} {{verdict}}")],
+            ),
+            lines(
+                "Share not VALID",
+                "Of each sweep's results: a board or a bench that measures badly climbs here.",
+                "percentunit",
+                [Query(f"assay:results_not_valid:ratio{{{here}}}", "{{sweep}}")],
             ),
             lines(
                 "Failures by class",
@@ -234,6 +243,7 @@ def sweep() -> dict[str, Any]:
                     ),
                 },
                 HALF,
+                linked={"sweep": TO_REPORT},
             ),
         ],
     )
@@ -265,12 +275,13 @@ def variants() -> dict[str, Any]:
                     "restarts": (f"assay_latency_restarts{{{CELL}}}", "none"),
                 },
                 hidden=("quantile",),
+                linked={"device": TO_DEVICE, "variant": TO_VARIANT},
             ),
             scatter(
                 "Accuracy against latency",
                 "Up and to the left is better. A point is a cell "
                 "with VALID results; the report draws the noise around it.",
-                (f"sum without (quantile) ({_P50})", "p50", "s"),
+                (_P50, "p50", "s"),
                 (f"assay_accuracy_ratio{{{CELL}}}", "accuracy", "percentunit"),
             ),
             bars(
@@ -333,6 +344,7 @@ def variants() -> dict[str, Any]:
                     "said": (f"assay_comparison_finding{{{CELL}}}", "none"),
                 },
                 hidden=("said",),
+                linked={"device": TO_DEVICE},
             ),
             rows(
                 "Results by verdict",
@@ -365,6 +377,18 @@ def device() -> dict[str, Any]:
                 [
                     Query(
                         f'assay_canary_latency_seconds{{quantile="0.5",{DEVICE}}}',
+                        "{{device}} {{runtime}}",
+                    )
+                ],
+            ),
+            lines(
+                "Canary's movement",
+                "Its p50 over its own average of a day: away from 1 the device has changed, "
+                "not the variants.",
+                "none",
+                [
+                    Query(
+                        f"assay:canary_movement:ratio{{{DEVICE}}}",
                         "{{device}} {{runtime}}",
                     )
                 ],
@@ -405,8 +429,7 @@ def device() -> dict[str, Any]:
                 "none",
                 [
                     Query(
-                        f'assay_latency_seconds{{quantile="0.99",{CELL}}} / ignoring (quantile) '
-                        f"{_P50}",
+                        f"assay:latency_tail:ratio{{{CELL}}}",
                         _NAMES,
                     )
                 ],
@@ -417,8 +440,7 @@ def device() -> dict[str, Any]:
                 "percentunit",
                 [
                     Query(
-                        f'(assay_latency_range_high_seconds{{quantile="0.5",{CELL}}} - '
-                        f'assay_latency_range_low_seconds{{quantile="0.5",{CELL}}}) / {_P50}',
+                        f"assay:latency_spread:ratio{{{CELL}}}",
                         _NAMES,
                     )
                 ],
@@ -497,7 +519,7 @@ def power() -> dict[str, Any]:
             scatter(
                 "Energy against latency",
                 "Down and to the left is better.",
-                (f"sum without (quantile) ({_P50})", "p50", "s"),
+                (_P50, "p50", "s"),
                 (f"sum without (tier, scope) ({energy})", "energy", "joule"),
             ),
             rows(
@@ -613,7 +635,7 @@ def plane() -> dict[str, Any]:
                 "s",
                 [
                     Query(
-                        f"assay_device_certificate_expiry_timestamp_seconds{{{DEVICE}}} - time()",
+                        f"assay:certificate_left:seconds{{{DEVICE}}}",
                         "{{device}}",
                     )
                 ],

@@ -26,6 +26,8 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="assay-prometheus")
 SQL_SOURCE = models.DataSourceRef(type_val="frser-sqlite-datasource", uid="assay-sqlite")
 TAG = "assay"
+LIVE = "live"  # the variable that holds where the live page is
+LIVE_URL = "http://127.0.0.1:9465"
 CELL = (
     'model=~"$model",device_class=~"$device_class",device=~"$device",'
     'runtime=~"$runtime",scenario=~"$scenario"'
@@ -78,6 +80,7 @@ def board(
     )
     for name in variables:
         built = built.with_variable(_variable(name))
+    built = built.with_variable(_live_variable())
     for link in _links():
         built = built.link(link)
     for annotation in _annotations():
@@ -134,8 +137,10 @@ def rows(
     columns: Mapping[str, tuple[str, str]],
     span: int = WIDE,
     hidden: Sequence[str] = (),
+    linked: Mapping[str, tuple[str, str]] | None = None,
 ) -> table.Panel:
-    """A table of instant queries joined by their labels: column title -> (expression, unit)."""
+    """A table of instant queries joined by their labels: column title -> (expression, unit).
+    ``linked``: label -> the title and the address of where its cells lead."""
     panel = _filled(table.Panel(), title, text, [], span, 10)
     renamed: dict[str, str] = {}
     for index, (name, (expr, unit)) in enumerate(columns.items()):
@@ -143,6 +148,7 @@ def rows(
         renamed[f"Value #{ref}"] = name
         panel = panel.with_target(_target(Query(expr, instant=True), ref, as_table=True))
         panel = panel.override_by_name(name, [models.DynamicConfigValue(id_val="unit", value=unit)])
+    panel = with_links(panel, linked or {})
     excluded = {name: True for name in ("Time", "__name__", "instance", "job", *hidden)}
     organize = {"excludeByName": excluded, "indexByName": {}, "renameByName": renamed}
     return panel.with_transformation(
@@ -173,6 +179,22 @@ def scatter(
     return panel.with_transformation(
         models.DataTransformerConfig(id_val="merge", options={})
     ).with_transformation(models.DataTransformerConfig(id_val="organize", options=organize))
+
+
+def with_links(panel: Any, linked: Mapping[str, tuple[str, str]]) -> Any:
+    """The panel, the cells of these columns being links."""
+    for column, (title, url) in linked.items():
+        links = [{"title": title, "url": url, "targetBlank": url.startswith("$")}]
+        panel = panel.override_by_name(
+            column, [models.DynamicConfigValue(id_val="links", value=links)]
+        )
+    return panel
+
+
+TO_REPORT = ("Report of this sweep", f"${{{LIVE}}}/report/${{__value.raw}}")
+TO_RESULT = ("Every sample of this result", f"${{{LIVE}}}/result/${{__value.raw}}")
+TO_DEVICE = ("Drill down", "/d/assay-device?var-device=${__value.raw}")
+TO_VARIANT = ("Compare", "/d/assay-variants?var-model=${__data.fields.model}")
 
 
 def thresholds(bad_above: float) -> dashboard.ThresholdsConfig:
@@ -240,6 +262,17 @@ def _variable(name: str) -> dashboard.QueryVariable:
     )
 
 
+def _live_variable() -> dashboard.TextBoxVariable:
+    chosen = models.VariableOption(selected=True, text=LIVE_URL, value=LIVE_URL)
+    return (
+        dashboard.TextBoxVariable(LIVE)
+        .label("Live page")
+        .default_value(LIVE_URL)
+        .current(chosen)
+        .options([chosen])
+    )
+
+
 def _links() -> list[dashboard.DashboardLink]:
     others = (
         dashboard.DashboardLink("Assay")
@@ -252,7 +285,7 @@ def _links() -> list[dashboard.DashboardLink]:
     live = (
         dashboard.DashboardLink("Live page and reports")
         .type(models.DashboardLinkType.LINK)
-        .url("http://127.0.0.1:9465/")
+        .url(f"${{{LIVE}}}/")
         .tooltip("The controller's own page: fleet, progress, the report of every sweep")
         .target_blank(True)
     )
@@ -260,14 +293,37 @@ def _links() -> list[dashboard.DashboardLink]:
 
 
 def _annotations() -> list[dashboard.AnnotationQuery]:
-    return [
-        _annotation("Sweeps", "changes(assay_sweep_running[2m]) > 0", "blue"),
-        _annotation(
-            "Findings",
-            "assay_comparison_finding unless assay_comparison_finding offset 2m",
-            "orange",
-        ),
-    ]
+    return [_annotation(name, expr, colour) for name, (expr, colour, _) in _MARKS.items()]
+
+
+# What is marked in every panel: the query, its colour, and what Grafana's plug-in is told about
+# its words. Each stands for two minutes at least, so that no step of a long view misses it.
+_MARKS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "Sweeps started": (
+        "1000 * assay_sweep_start_timestamp_seconds",
+        "blue",
+        {"titleFormat": "{{sweep}} submitted", "tagKeys": "sweep", "useValueForTime": True},
+    ),
+    "Sweeps ended": (
+        "(assay_sweep_running offset 2m == 1) unless (assay_sweep_running == 1)",
+        "blue",
+        {"titleFormat": "{{sweep}} ended", "tagKeys": "sweep"},
+    ),
+    "Findings": (
+        "assay_comparison_finding unless assay_comparison_finding offset 2m",
+        "orange",
+        {
+            "titleFormat": "{{variant}} is {{finding}}",
+            "textFormat": "{{runtime}} on {{device}}, against the baseline",
+            "tagKeys": "device,runtime",
+        },
+    ),
+    "Results not VALID": (
+        'delta(assay_sweep_results{verdict!="valid"}[2m]) > 0',
+        "purple",
+        {"titleFormat": "{{verdict}} in {{sweep}}", "tagKeys": "sweep,verdict"},
+    ),
+}
 
 
 def _annotation(name: str, expr: str, colour: str) -> dashboard.AnnotationQuery:
@@ -288,6 +344,7 @@ def _plain(value: Any) -> dict[str, Any]:
     page.pop("style", None)  # gone from the schema; the user's theme decides
     for annotation in page["annotations"]["list"]:
         annotation["target"] = {"expr": annotation.pop("expr"), "refId": "annotation"}
+        annotation |= _MARKS[annotation["name"]][2]
     for panel in page["panels"]:
         if panel.get("options") is None:
             panel["options"] = {}

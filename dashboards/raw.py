@@ -8,13 +8,23 @@ from typing import Any
 from grafana_foundation_sdk.builders import barchart, table
 from grafana_foundation_sdk.cog.builder import Builder
 
-from dashboards.parts import HALF, SQL_SOURCE, WIDE, board
+from dashboards.parts import (
+    HALF,
+    SQL_SOURCE,
+    TO_DEVICE,
+    TO_REPORT,
+    TO_RESULT,
+    WIDE,
+    board,
+    with_links,
+)
 
 PANELS: dict[str, tuple[str, str, int]] = {
     "Newest results": (
         "Every result, whatever its verdict.",
         "SELECT recorded_s AS time, sweep, device, variant, runtime, scenario, verdict, p50_s, "
-        "p99_s, energy_j, accuracy FROM result_overview ORDER BY recorded_s DESC LIMIT 200",
+        "p99_s, energy_j, accuracy, attempt_id FROM result_overview "
+        "ORDER BY recorded_s DESC LIMIT 200",
         WIDE,
     ),
     "p50 by cell": (
@@ -34,6 +44,7 @@ PANELS: dict[str, tuple[str, str, int]] = {
         HALF,
     ),
 }
+_LINKED = {"sweep": TO_REPORT, "device": TO_DEVICE, "attempt_id": TO_RESULT}
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,8 @@ def raw_results() -> dict[str, Any]:
     """Tables over the views that docs/watching.md describes."""
     panels = []
     for title, (text, sql, span) in PANELS.items():
-        kind = barchart.Panel() if title.startswith("Share") else table.Panel()
+        shares = title.startswith("Share")
+        kind = barchart.Panel() if shares else with_links(table.Panel(), _LINKED)
         panels.append(
             kind.title(title)
             .description(text)

@@ -27,6 +27,13 @@ def panel_queries() -> Iterator[tuple[str, str]]:
                     yield f"{name}/{panel['title']}", substituted(target["expr"])
 
 
+def annotation_queries() -> dict[str, str]:
+    """PromQL by the annotation's name; every dashboard has the same."""
+    marks = [board["annotations"]["list"] for board in dashboards().values()]  # type: ignore[index]
+    assert all(each == marks[0] for each in marks)
+    return {mark["name"]: mark["target"]["expr"] for mark in marks[0]}
+
+
 def recording_rules() -> list[str]:
     """The names of every recorded series."""
     text = "".join(Path(path).read_text() for path in sorted(RULES.glob("*.yml")))

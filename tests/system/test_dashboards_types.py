@@ -37,13 +37,15 @@ def module_of(board: dict[str, object]) -> str:
     """A dashboard as typed TypeScript.
 
     ``templating`` is left out: the schema types a variable's query narrower than Grafana reads it.
-    JSON has no enumerations, so their one use is spelt as one; an annotation's target is of the
-    Prometheus plug-in, whose type adds ``expr``.
+    JSON has no enumerations, so their uses are spelt as such; what an annotation tells the
+    Prometheus plug-in is of that plug-in's type.
     """
     kept = json.loads(json.dumps(board))
     del kept["templating"]
     for annotation in kept["annotations"]["list"]:
         del annotation["target"]["expr"]
+        for name in ("titleFormat", "textFormat", "tagKeys", "useValueForTime"):
+            annotation.pop(name, None)
     text = json.dumps(kept, indent=1)
     text = text.replace('"mode": "absolute"', '"mode": ThresholdsMode.Absolute')
     return (

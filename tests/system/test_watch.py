@@ -43,7 +43,12 @@ from tests.factories import (
     make_sweep,
     make_vitals,
 )
-from tests.panel_queries import alerting_rules, panel_queries, recording_rules
+from tests.panel_queries import (
+    alerting_rules,
+    annotation_queries,
+    panel_queries,
+    recording_rules,
+)
 from tests.plane_client import ANY_PORTS, ControllerProcess, controller_process
 from tests.prometheus import Prometheus, prometheus_process
 from tests.stored import stored_sweep
@@ -219,6 +224,8 @@ def test_every_panel_and_every_rule_has_data_while_the_sweep_runs(lab: Lab) -> N
     assert not unexplained
     rules = {name for name in recording_rules() if not prometheus.query(name)}
     assert not rules
+    marked = {name: prometheus.query(query) for name, query in annotation_queries().items()}
+    assert marked["Sweeps started"] and marked["Findings"]
     health = prometheus.get("rules")["groups"]
     assert {rule["health"] for group in health for rule in group["rules"]} == {"ok"}
 
