@@ -11,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from assay.agent.measuring.cpus import CpuPlan
 from assay.agent.measuring.measure import Measured, RunPaths, measure
+from assay.agent.measuring.runner import TimeBox
+from assay.controller.cli import assay
 from assay.controller.home import Home
 from assay.controller.records import VariantRecord
 from assay.controller.store import open_store
@@ -31,11 +34,12 @@ from assay.core.model import (
     RunSpec,
     RuntimeSpec,
     Scenario,
+    VerdictKind,
 )
 from assay.core.synthetic import Rule
 from tests import anymodels, anytflite
 from tests.conftest import need
-from tests.tinymodels import SHORT, ref_of
+from tests.tinymodels import SHORT, ref_of, run_of
 
 DEVICE = DeviceFacts(
     board="this machine",
@@ -207,6 +211,30 @@ def test_a_model_that_never_ends_or_eats_all_memory_is_refused_in_time(lab: Lab)
     assert lab.store.variants() == []
 
 
+def test_an_endless_model_is_killed_in_time_and_the_next_one_is_measured(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, inputs = anymodels.endless(lab.folder / "endless.onnx"), lab.folder / "x.npz"
+    np.savez(inputs, x=np.ones((4, 1), np.float32))
+    with monkeypatch.context() as patched:
+        patched.setattr(TimeBox, "of", lambda _profile: TimeBox({}, first_s=4.0))
+        found = lab.run(run_of(model, inputs), model, inputs, inputs)
+    assert found.failure is not None and found.failure.code == "worker_timeout"
+    assert "after 4 s while loading" in found.failure.message
+    assert found.verdict.kind is VerdictKind.INVALID and not list((lab.folder / "work").iterdir())
+    record = lab.add(anymodels.logarithm(lab.folder / "log.onnx"), Declared())
+    assert lab.measure(record, Scenario()).failure is None
+
+
+def test_variant_show_tells_the_sizes_it_proposes(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.add(anymodels.text(lab.folder / "text.onnx"), Declared())
+    monkeypatch.setenv("ASSAY_HOME", str(lab.folder / "home"))
+    shown = CliRunner().invoke(assay, ["variant", "show", "text"])
+    assert "note onnx.dims: sequence=128 (proposed)\n" in shown.output
+
+
 def test_a_greedy_model_and_a_bad_bundle_fail_on_the_device_by_name(lab: Lab) -> None:
     record = lab.add(
         anymodels.greedy(lab.folder / "greedy.onnx"), Declared(rules={"n": Rule(constant=9)})
@@ -231,6 +259,10 @@ def test_a_greedy_model_and_a_bad_bundle_fail_on_the_device_by_name(lab: Lab) ->
     failure = lab.run(run, model, inputs, golden).failure
     assert failure is not None and failure.code == "worker_oom"
     assert failure.failure_class is FailureClass.MODEL and "100000000000" in failure.message
+    spec = RuntimeSpec("onnxruntime", options={"custom_ops_library": "/nowhere/ops.so"})
+    failure = lab.run(replace(run, runtime=spec), model, inputs, golden).failure
+    assert failure is not None and failure.code == "runtime_rejected"
+    assert "library /nowhere/ops.so is not on this device" in failure.message
     bomb = lab.folder / "bomb"
     bomb.write_bytes(b"PK\x03\x04 no more")
     failure = lab.run(
