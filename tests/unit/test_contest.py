@@ -135,6 +135,28 @@ def test_unchecked_outputs_bar_no_comparison_of_times_and_are_said() -> None:
     assert contest.doubts == ("outputs_unchecked",)
 
 
+def busy_beside(*sides: int) -> Callable[[int, int], FakeRun]:
+    measure = fakes(0.5)
+    doubt = Verdict(VerdictKind.SUSPECT, (Reason("background_load", False, "busy 80 %"),))
+
+    def run(side: int, number: int) -> FakeRun:
+        return replace(measure(side, number), verdict=doubt if side in sides else VALID)
+
+    return run
+
+
+def test_load_beside_both_sides_bars_nothing_and_is_said() -> None:
+    contest = held(busy_beside(0, 1))
+    assert contest.comparison.finding is Finding.CONFIRMED
+    assert contest.doubts == ("background_load",) and contest.faults == ({}, {})
+
+
+def test_load_beside_one_side_only_bars_the_round() -> None:
+    contest = held(busy_beside(1))
+    assert contest.gave_up and contest.comparison.finding is Finding.INCONCLUSIVE
+    assert "background_load" in sentence(NAMES, contest, 0.01)
+
+
 def test_unlike_conditions_are_refused_by_name_unless_forced() -> None:
     measure = fakes(0.5)
 

@@ -27,8 +27,8 @@ def build(directory: Path) -> tuple[Model, ...]:
     """Writes the three models into ``directory``."""
     return (
         Model("tiny", 100_000, _dense(directory / "tiny.onnx", layers=3, width=48)),
-        Model("small", 20_000, _conv(directory / "small.onnx", layers=4, channels=8, size=12)),
-        Model("medium", 250, _conv(directory / "medium.onnx", layers=4, channels=32, size=48)),
+        Model("small", 20_000, conv(directory / "small.onnx", layers=4, channels=8, size=12)),
+        Model("medium", 250, conv(directory / "medium.onnx", layers=4, channels=32, size=48)),
     )
 
 
@@ -44,7 +44,8 @@ def _dense(path: Path, layers: int, width: int) -> Path:
     return _save(path, nodes, weights, [1, width])
 
 
-def _conv(path: Path, layers: int, channels: int, size: int) -> Path:
+def conv(path: Path, layers: int, channels: int, size: int) -> Path:
+    """Writes 3x3 convolutions in a row, each with a ReLU."""
     rng = np.random.default_rng(0)
     nodes, weights, value = [], [], "x"
     for layer in range(layers):

@@ -47,7 +47,7 @@ def versus(
     from assay.core.comparing.compare import Finding, Rules, looks_for
 
     rules = Rules(margin=margin)
-    first = looks_for(rules)[0].rounds
+    first = min(looks_for(rules)[0].rounds, max_rounds)
     begin = time.monotonic()
 
     def told(seen: RoundSeen) -> None:
@@ -91,14 +91,18 @@ def sentence(names: tuple[str, str], contest: Contest, margin: float) -> str:
 
 
 def _codes(contest: Contest) -> list[str]:
-    """Why nothing may be said: what spoilt most runs first where that ended it."""
+    """Why nothing may be said; what spoilt the runs first where that ended it, hard reasons before
+    soft ones, the most frequent before others."""
+    from assay.agent.measuring.reasons import BY_CODE
+
     codes = list(contest.comparison.codes)
     if contest.gave_up:
         counts: dict[str, int] = {}
         for side in contest.faults:
             for code, count in side.items():
                 counts[code] = counts.get(code, 0) + count
-        codes = sorted(counts, key=lambda code: -counts[code])[:3] + codes
+        hard = {code for code in counts if code in BY_CODE and BY_CODE[code].hard}
+        codes = sorted(counts, key=lambda c: (c not in hard, -counts[c], c))[:3] + codes
     return codes
 
 
@@ -166,6 +170,10 @@ def _asides(contest: Contest) -> list[str]:
     said = []
     if contest.differs:
         said.append(f"Compared although conditions differ: {'; '.join(contest.differs)}.")
+    if "background_load" in contest.doubts and contest.comparison.rounds:
+        said.append(
+            "Other CPUs were busy beside both (background_load): this is the ratio under such load."
+        )
     if "synthetic_input" in contest.doubts:
         said.append("Inputs were made up from the declared shapes (--inputs takes real ones).")
     if "outputs_unchecked" in contest.doubts:

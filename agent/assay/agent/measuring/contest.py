@@ -22,6 +22,9 @@ from assay.core.model import Verdict, VerdictKind
 ABOUT_OUTPUTS = frozenset({"synthetic_input", "outputs_unchecked"})
 """Doubts about what was computed, not about how long it took: they bar a result from ranking in a
 fleet, and are said beside a comparison made by hand."""
+SHARED = frozenset({"background_load"})
+"""Doubts that bar nothing where both sides of a round had them: a ratio formed under the same load
+is one, and what the load does to it widens the interval. Said beside the comparison."""
 TRIES = 4
 """A round that does not hold is run again, at most three times; then the device is not fit."""
 COMMON = "both sides"
@@ -58,7 +61,8 @@ class RoundSeen:
 @dataclass(frozen=True, slots=True)
 class Contest:
     """What the rounds say. ``faults`` counts by side the reasons of what did not hold, ``doubts``
-    are those about outputs, ``differs`` what of the environments differs where that was forced."""
+    are those that barred nothing, ``differs`` is what of the environments differs where that was
+    forced."""
 
     comparison: Comparison
     rounds: tuple[RoundSeen, ...]
@@ -125,22 +129,29 @@ def hold_contest(
     )
 
 
-def holds(verdict: Verdict) -> bool:
-    """Whether a latency may be compared by hand: VALID, but for doubts about outputs."""
-    return verdict.kind is not VerdictKind.INVALID and all(
-        reason.code in ABOUT_OUTPUTS for reason in verdict.reasons
+def holds(verdict: Verdict, other: Verdict) -> bool:
+    """Whether a latency may be compared by hand with that of the round's other side: VALID, but
+    for doubts about outputs and those that both share."""
+    return verdict.kind is not VerdictKind.INVALID and not (
+        _codes(verdict) - ABOUT_OUTPUTS - (SHARED & _codes(other))
     )
+
+
+def _codes(verdict: Verdict) -> frozenset[str]:
+    return frozenset(reason.code for reason in verdict.reasons)
 
 
 def _seen(
     number: int, baseline: Run, candidate: Run, statistic: Statistic, tally: _Tally
 ) -> RoundSeen:
     values: list[float | None] = []
-    for side, run in enumerate((baseline, candidate)):
-        codes = {reason.code for reason in run.verdict.reasons}
-        tally.doubts |= codes & ABOUT_OUTPUTS
-        tally.faults[side].update(codes - ABOUT_OUTPUTS)
-        values.append(figure_of(run, statistic) if holds(run.verdict) else None)
+    both = SHARED & _codes(baseline.verdict) & _codes(candidate.verdict)
+    for side, (run, other) in enumerate(((baseline, candidate), (candidate, baseline))):
+        codes = _codes(run.verdict)
+        tally.doubts |= codes & (ABOUT_OUTPUTS | both)
+        tally.faults[side].update(codes - ABOUT_OUTPUTS - both)
+        kept = holds(run.verdict, other.verdict)
+        values.append(figure_of(run, statistic) if kept else None)
     left, right = values
     common = {COMMON: math.sqrt(left * right)} if left and right else {}
     figures = figure_of(baseline, statistic), figure_of(candidate, statistic)
