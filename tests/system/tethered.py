@@ -51,6 +51,17 @@ median=14570 p95=14800"
 echo "Inference timings in us: Init: 5685, First inference: 18535, Warmup (avg): 14462.3, \
 Inference (avg): 14575.2"
 """
+PERF_TEST = """#!/bin/sh
+cat <<'END'
+Session creation time cost: 0.0104 s
+Total inference requests: 500
+Average inference time cost: 2.361 ms
+Min Latency: 0.0021 s
+Max Latency: 0.0093 s
+P50 Latency: 0.00236 s
+P90 Latency: 0.00241 s
+END
+"""
 
 
 @dataclass(slots=True)
