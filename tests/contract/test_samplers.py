@@ -41,6 +41,7 @@ EXPECTED = {
                         "memory", "psi", "thermal"},
     "jetson_thor": {"cpu_time", "cpufreq", "ina2xx", "ina3221", "memory", "psi", "thermal"},
     "phone_milliamp": {"battery", "cooling", "cpufreq", "memory", "thermal"},
+    "phone_odpm": {"battery", "cooling", "cpufreq", "memory", "odpm", "thermal"},
     "phone_reversed_sign": {"battery", "cooling", "cpufreq", "memory", "thermal"},
     "x86_laptop": {"battery", "cooling", "cpu_time", "cpufreq", "hwmon_temp", "memory", "psi",
                    "rapl", "thermal"},

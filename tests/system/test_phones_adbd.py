@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 
 from assay.agent.config import AgentConfig
 from assay.agent.measuring.observe import RunPaths
+from assay.agent.phones import rails
 from assay.agent.phones.adb import AdbServer, Phone, Said
 from assay.agent.phones.budget import DailyBudget
 from assay.agent.phones.facts import read_handset
@@ -69,9 +71,12 @@ def file_of(path: Path, size: int, seed: int = 0) -> Path:
     return path
 
 
-def benchmark(folder: Path, seconds: int = 1) -> Path:
+def benchmark(folder: Path, seconds: int = 1, busy: str = "") -> Path:
     path = folder / "benchmark_model"
-    path.write_text(BENCHMARK.replace("${ASSAY_TEST_SECONDS:-1}", str(seconds)))
+    text = BENCHMARK.replace("${ASSAY_TEST_SECONDS:-1}", str(seconds))
+    if busy:
+        text = text.replace("sleep", f"touch {busy}; sleep") + f"rm {busy}\n"
+    path.write_text(text)
     return path
 
 
@@ -88,13 +93,14 @@ def measured(
     seconds: int,
     cancel: threading.Event | None = None,
     on: object = None,
+    busy: str = "",
 ) -> object:
-    binaries = {"litert": benchmark(folder, seconds)}
+    binaries = {"litert": benchmark(folder, seconds, busy)}
     device = read_handset(phone, folder / "mirror", binaries_as_runtimes(binaries)).facts
     run, paths = the_run(folder)
     heard = on if callable(on) else (lambda _: None)
     return measure_on_phone(
-        Measuring(phone, PhoneFiles(phone), binaries, on_usb=False),
+        Measuring(phone, PhoneFiles(phone), binaries, on_usb=bool(busy)),
         run, paths, device, "phone-a", folder, heard, cancel or threading.Event(),
     )  # fmt: skip
 
@@ -275,6 +281,44 @@ def test_a_run_gives_the_binarys_numbers(bench: Bench, server: AdbServer, tmp_pa
     )
     assert found.environment["fidelity"] == "external_binary"
     assert found.environment["isolation"] == "pinned" and found.conditions.measure_cpus == (0,)
+
+
+def test_rails_that_adb_may_read_give_joules_also_on_a_cable(
+    bench: Bench, server: AdbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rails, "IDLE_S", 2)
+    phone = connected(bench, server)
+    file = bench.phones[0].root / "sys/bus/iio/devices/iio:device0/energy_value"
+    file.parent.mkdir(parents=True)
+    done = threading.Event()
+
+    def count() -> None:
+        """Half a watt, and one and a half more while the binary runs."""
+        joules, last = 0.0, time.monotonic()
+        while not done.is_set():
+            now = time.monotonic()
+            joules += (2.0 if (bench.phones[0].root / "busy").exists() else 0.5) * (now - last)
+            last = now
+            new = file.with_name("new")
+            new.write_text(f"t={now * 1e3:.0f}\nCH0(T={now * 1e3:.0f})[CPU], {joules * 1e6:.0f}\n")
+            new.rename(file)
+            done.wait(0.05)
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        processes.eventually(file.exists, "the monitor counts")
+        found = measured(phone, tmp_path, 3, busy="/busy")
+    finally:
+        done.set()
+        counting.join()
+        shutil.rmtree(file.parent)
+    assert found.failure is None, found.failure
+    assert not isinstance(found.energy, Absent), found.energy
+    assert found.energy.source == "odpm.rails" and found.energy.scope == "rail_sum"
+    assert found.energy.idle_w < found.energy.active_w
+    assert found.energy.total_j == pytest.approx(found.energy.active_w * 14.5752e-3, rel=0.02)
+    assert "power_uncalibrated" in {reason.code for reason in found.verdict.reasons}
 
 
 def test_a_mask_the_phone_does_not_take_is_told_and_not_fatal(

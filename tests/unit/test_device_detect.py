@@ -23,6 +23,7 @@ CLASSES = {
     "jetson_thor": "jetson_thor",
     "jetson_xavier_nx": "jetson_xavier_nx",
     "phone_milliamp": "android",
+    "phone_odpm": "android",
     "phone_reversed_sign": "android",
     "rpi3bplus": "rpi3",
     "rpi4": "rpi4",

@@ -25,6 +25,7 @@ _FOLDERS = (
     "sys/devices/system/cpu/online",
     "sys/devices/system/cpu/cpufreq/",
     "sys/devices/system/cpu/cpu[0-9]*/cpu_capacity",
+    "sys/bus/iio/devices/",
     "sys/class/power_supply/",
     "sys/class/thermal/",
 )

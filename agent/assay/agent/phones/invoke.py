@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from assay.agent.phones.rails import noting
 from assay.core.errors import RuntimeRejected
 from assay.core.model import RunSpec
 
@@ -48,12 +49,14 @@ def detached(argv: Sequence[str], times: int, folder: str, mask: int) -> str:
 
     It outlives the connection. Output goes to ``output``, the exit status to ``status`` when all
     is over, the leader's pid to ``pid``; runs are parted by a line ``@@run``. Where the phone does
-    not take the mask (a cluster that is offline), it runs free and says :data:`UNPINNED`.
+    not take the mask (a cluster that is offline), it runs free and says :data:`UNPINNED`. Where the
+    phone has a power monitor that may be read, its rails are noted (:mod:`.rails`).
     """
     pin = f"p='taskset {mask:x}'; $p true 2>/dev/null || {{ p=; echo {UNPINNED}; }}; "
     loop = pin if mask else f"p=; echo {UNPINNED}; "
     loop += f"i=0; s=0; while [ $i -lt {times} ] && [ $s -eq 0 ]; do echo @@run; "
     loop += f"$p {shlex.join(argv)}; s=$?; i=$((i+1)); done"
+    loop = noting(loop)
     inner = f"echo $$ > {PID}; ({loop}; echo $s > {STATUS}.new) > {OUTPUT} 2>&1; "
     inner += f"mv {STATUS}.new {STATUS}"
     return f"cd {folder} && setsid sh -c {shlex.quote(inner)} < /dev/null > /dev/null 2>&1 &"

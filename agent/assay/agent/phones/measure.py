@@ -16,11 +16,14 @@ from assay.agent.measuring.measure import Measured
 from assay.agent.measuring.observe import RunPaths
 from assay.agent.measuring.outcome import failure_of
 from assay.agent.phones import conditions as state
+from assay.agent.phones import rails
 from assay.agent.phones.adb import Phone
 from assay.agent.phones.benchmarks import PARSERS, Printed
 from assay.agent.phones.facts import cluster_mask
 from assay.agent.phones.invoke import OUTPUT, PID, STATUS, UNPINNED, command_line, detached
+from assay.agent.phones.rails import Noted, energy_of
 from assay.agent.phones.store import PhoneFiles
+from assay.agent.power.energy import EnergyEstimate
 from assay.core import bundle
 from assay.core.errors import (
     AssayError,
@@ -85,7 +88,7 @@ def measure_on_phone(
     started_unix_ns, begin_ns = time.time_ns(), time.monotonic_ns()
     empty = _unfinished(run, device, device_name, started_unix_ns)
     try:
-        text, before, after = _observe(bench, run, paths, device, work_dir, on_state, cancel)
+        text, before, after, noted = _observe(bench, run, paths, device, work_dir, on_state, cancel)
         printed = _printed(run, text)
         latency = latency_of(printed, int(run.profile.t_min_ns))
     except Cancelled:
@@ -100,6 +103,9 @@ def measure_on_phone(
     ]
     if printed.count < n_min(0.5):
         reasons.append(Reason("low_n", True, f"{printed.count} inferences"))
+    energy = _energy(noted, latency.mean_ns, after, on_usb=bench.on_usb)
+    if isinstance(energy, EnergyEstimate):
+        reasons += energy.reasons
     pinned = UNPINNED not in text
     if not pinned:
         reasons.append(Reason("isolation_none", False, "the phone did not take a CPU mask"))
@@ -116,7 +122,7 @@ def measure_on_phone(
         latency=latency,
         cold=cold,
         memory=MemorySplit(absent_reason="the binary runs on the phone and tells no memory"),
-        energy=state.power_absence(after, on_usb=bench.on_usb),
+        energy=energy.energy if isinstance(energy, EnergyEstimate) else energy,
         conditions=_conditions(
             text, before, after, cluster_mask(device, run.runtime.threads) * pinned
         ),
@@ -188,8 +194,8 @@ def _observe(
     work_dir: Path,
     on_state: Callable[[str], None],
     cancel: threading.Event,
-) -> tuple[str, state.PhoneState, state.PhoneState]:
-    """The binary's output, and the phone's state before and after."""
+) -> tuple[str, state.PhoneState, state.PhoneState, Noted | None]:
+    """The binary's output, the phone's state before and after, and its rails as noted."""
     if run.scenario.kind is not ScenarioKind.SINGLE_STREAM or run.scenario.mode is not Mode.BURST:
         raise RuntimeRejected("a benchmark binary runs single_stream bursts only")
     binary = bench.binaries.get(run.runtime.name)
@@ -210,7 +216,16 @@ def _observe(
     deadline_s = time.monotonic() + times * run.profile.t_max_ns / 1e9 + _SLACK_S
     text = _wait(bench.phone, folder, deadline_s, cancel)
     on_state("evaluating")
-    return text, before, _state(bench.phone)
+    noted = Noted.parse(bench.phone.shell(f"cd {folder}; {rails.READ}", timeout_s=60.0).text)
+    return text, before, _state(bench.phone), noted
+
+
+def _energy(
+    noted: Noted | None, mean_ns: float, after: state.PhoneState, *, on_usb: bool
+) -> EnergyEstimate | Absent:
+    if noted is not None:
+        return energy_of(noted, mean_ns)
+    return state.power_absence(after, on_usb=on_usb)
 
 
 def _model(run: RunSpec, model: Path, work_dir: Path) -> tuple[Path, tuple[int, ...]]:

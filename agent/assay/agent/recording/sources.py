@@ -91,6 +91,7 @@ FILES: tuple[str, ...] = (
         f"sys/bus/i2c/drivers/ina3221x/*/iio[:_]device*/{name}"
         for name in ("rail_name_*", "in_voltage*_input", "in_current*_input", "in_power*_input")
     ),
+    "sys/bus/iio/devices/iio:device*/energy_value",
     *(f"sys/class/power_supply/*/{name}" for name in _BATTERY),
     *(
         f"sys/{zone}/{name}"
