@@ -17,6 +17,7 @@ from assay.controller.comparing.numbers import (
     signed,
     size,
 )
+from assay.controller.comparing.pareto import Standing, standings
 from assay.controller.comparing.reasons import reason
 from assay.controller.comparing.rows import Row, RowStatus, Section, Summary
 from assay.core.comparing.compare import MIN_RESTARTS, Finding
@@ -109,6 +110,7 @@ def _section_sentences(section: Section) -> list[Sentence]:
             _reference_sentence(section),
             _fastest(section, ranked),
             _best_trade(section, ranked),
+            _pareto(ranked),
             _smallest(ranked),
             _most_accurate(ranked),
             _energy(ranked),
@@ -181,6 +183,19 @@ def _best_trade(section: Section, ranked: Sequence[Row]) -> Sentence | None:
     )
 
 
+def _pareto(ranked: Sequence[Row]) -> Sentence | None:
+    """What nothing beats in both latency and accuracy; a front of one is said by others."""
+    standing = standings(ranked)
+    front = [row_name(r) for r in ranked if standing.get(r.cell.cell_key) is Standing.FRONT]
+    near = [row_name(r) for r in ranked if standing.get(r.cell.cell_key) is Standing.WITHIN_NOISE]
+    if len(standing) < 2:
+        return None
+    text = f"{_listed(front)}: no other is both faster and more accurate"
+    if near:
+        text += f". Within the noise of it: {_listed(near)}"
+    return Sentence("Pareto front", text + ".")
+
+
 def _smallest(ranked: Sequence[Row]) -> Sentence:
     least = min(r.size_bytes for r in ranked)
     names = [f"{r.variant} ({r.format})" for r in ranked if r.size_bytes == least]
@@ -215,10 +230,14 @@ def _energy(ranked: Sequence[Row]) -> Sentence | None:
     ]
     if measured:
         row, figure = min(measured, key=lambda pair: pair[1].total.value)
+        bar = figure.total.value + figure.u2_j
+        ties = [row_name(r) for r, e in measured if e.total.value - e.u2_j <= bar and r is not row]
         return Sentence(
             "Least energy",
             f"{row_name(row)}, {joules(figure.total.value)} ± {joules(figure.u2_j)} an inference "
-            f"({figure.tier}, {figure.scope}).",
+            f"({figure.tier}, {figure.scope})"
+            + (f"; not told apart from {_listed(ties)}" if ties else "")
+            + ".",
         )
     reasons = Counter(
         r.figures.energy.reason for r in ranked if isinstance(r.figures.energy, Absent)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from assay.controller.comparing.figures import EnergyFigure, Estimate
+from assay.controller.comparing.pareto import Standing, standings
 from assay.controller.comparing.rows import CanaryRow, Row, Section, Summary
 
 SCHEMA = "assay.report/1"
@@ -37,18 +38,18 @@ def script_safe(value: Any) -> str:
 
 
 def _section(section: Section) -> dict[str, Any]:
-    reference = section.reference
+    reference, standing = section.reference, standings(section.rows)
     return {
         "device": section.device,
         "device_class": section.device_class,
         "scenario": section.scenario,
         "differs": list(section.differs),
         "baseline": reference.cell.cell_key if reference else None,
-        "rows": [_row(row) for row in section.rows],
+        "rows": [_row(row, standing.get(row.cell.cell_key)) for row in section.rows],
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: Row, standing: Standing | None) -> dict[str, Any]:
     figures, energy = row.figures, row.figures.energy
     measured = isinstance(energy, EnergyFigure)
     return {
@@ -69,6 +70,7 @@ def _row(row: Row) -> dict[str, Any]:
         "ranked": row.counts,
         "rank": row.rank,
         "tied": row.tied,
+        "pareto": standing.value if standing else None,
         "latency_seconds": {f"{q:g}": _estimate(e, _NS) for q, e in figures.latency.items()},
         "latency_ratio": row.latency_ratio,
         "size_ratio": row.size_ratio,

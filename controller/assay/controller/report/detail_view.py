@@ -8,9 +8,18 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from assay.controller.comparing.figures import MEMORY_PARTS
+from assay.controller.comparing.figures import MEMORY_PARTS, middle_run
 from assay.controller.comparing.findings import accuracy_text
-from assay.controller.comparing.numbers import count, duration, grouped, hertz, percent, ratio, size
+from assay.controller.comparing.numbers import (
+    count,
+    duration,
+    grouped,
+    hertz,
+    joules,
+    percent,
+    ratio,
+    size,
+)
 from assay.controller.comparing.rows import Row, RowStatus, Section, Summary
 from assay.controller.records import ResultRecord, VariantRecord
 from assay.controller.report.distribution import common_scale, small_ecdf
@@ -19,7 +28,7 @@ from assay.controller.report.scatter import runtimes_of
 from assay.controller.report.table_view import BADGES, anchor_of
 from assay.controller.report.timeline import timeline
 from assay.core import digest
-from assay.core.model import Result, VerdictKind
+from assay.core.model import Absent, Energy, Result, VerdictKind
 
 Pair = tuple[str, str]
 # What of a variant's identity is worth a line, by its key there.
@@ -244,12 +253,38 @@ def _cell_facts(row: Row) -> list[Pair]:
     ]
     if parts:
         found.append(("Memory", ", ".join(parts)))
+    found += _energy_facts(row)
     if figures.load_ns and figures.first_inference_ns:
         found.append(
             (
                 "Cold start",
                 f"load {duration(figures.load_ns.value)}, first inference "
                 f"{duration(figures.first_inference_ns.value)}",
+            )
+        )
+    return found
+
+
+def _energy_facts(row: Row) -> list[Pair]:
+    energy = row.figures.energy
+    if isinstance(energy, Absent):
+        return [("Energy", f"not measured: {energy.reason}")]
+    found = [
+        (
+            "Energy",
+            f"{joules(energy.total.value)} ± {joules(energy.u2_j)} an inference, "
+            f"{joules(energy.dynamic.value)} of it above idle"
+            + (", inconclusive" if energy.inconclusive else ""),
+        )
+    ]
+    run = middle_run(row.figures.counted)
+    if run is not None and isinstance(run.result.energy, Energy):
+        read = run.result.energy
+        found.append(
+            (
+                "Power",
+                f"{read.active_w:.2f} W active, {read.idle_w:.2f} W idle; {read.source} "
+                f"({read.scope}, {read.tier.value}), {grouped(read.distinct_readings)} readings",
             )
         )
     return found

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from assay.controller.comparing.findings import Sentence, estimate_text, row_name, sentences
 from assay.controller.comparing.numbers import ratio, size
+from assay.controller.comparing.pareto import standings
 from assay.controller.comparing.reasons import reason
 from assay.controller.comparing.rows import Row, RowStatus, Section, Summary
 from assay.controller.comparing.sweep_data import SweepData
@@ -200,6 +201,7 @@ def _chart(section: Section, summary: Summary) -> dict[str, Any]:
         "title": _title(section, summary),
         "svg": Markup(drawing) if drawing else None,
         "legend": [(Markup(legend_mark(i)), name) for i, name in enumerate(names)],
+        "has_front": bool(drawing and standings(section.rows)),
         "any_out": any(not r.counts and r.figures.p50 for r in section.rows),
         "missing": unrated,
     }

@@ -1,14 +1,15 @@
-"""Accuracy against latency, the file's size as area: where the trade-offs lie."""
+"""Accuracy against latency, the file's size as area, and the Pareto front in its noise."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from assay.controller.comparing.figures import Estimate
 from assay.controller.comparing.findings import accuracy_text, estimate_text
 from assay.controller.comparing.numbers import size, time_unit
+from assay.controller.comparing.pareto import Standing, accuracy_span, standings
 from assay.controller.comparing.rows import Row, Section
 from assay.controller.report.svg import Scale, element, padded, path, text, tick_text
 from assay.core.model import Quality
@@ -18,7 +19,6 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 24.0, 18.0, 52.0
 _SMALLEST, _LARGEST = 5.0, 19.0
 _CHAR = 6.4  # width of a character of a label, in pixels
 _LINE = 14.0
-_Z = 1.96
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def scatter(section: Section) -> str | None:
         return None
     unit = time_unit(p50.value for _, p50, _ in shown)
     spans = [v / unit.scale for _, p50, _ in shown for v in (p50.low, p50.high)]
-    shares = [100 * v for _, _, quality in shown for v in _accuracy_span(quality)]
+    shares = [100 * v for _, _, quality in shown for v in accuracy_span(quality)]
     log = max(spans) / min(spans) > 3
     across = padded(spans, _LEFT, WIDTH - _RIGHT, log=log, pad=0.07)
     upwards = padded(shares, HEIGHT - _BOTTOM, _TOP, log=False, pad=0.08)
@@ -89,6 +89,7 @@ def scatter(section: Section) -> str | None:
         "svg",
         element("title", title),
         *_axes(across, upwards, unit.name),
+        *_front(marks, upwards, standings(section.rows)),
         *(_whiskers(m, upwards) for m in marks),
         *(_mark(m, section) for m in marks),
         *_labels(marks),
@@ -124,11 +125,6 @@ def legend_mark(series: int) -> str:
         class_="key",
         aria_hidden="true",
     )
-
-
-def _accuracy_span(quality: Quality) -> tuple[float, float]:
-    reach = _Z * math.sqrt(quality.top1 * (1 - quality.top1) / max(1, quality.n))
-    return max(0.0, quality.top1 - reach), min(1.0, quality.top1 + reach)
 
 
 def _radius(size_bytes: int, largest: int) -> float:
@@ -169,8 +165,37 @@ def _axes(across: Scale, upwards: Scale, unit: str) -> list[str]:
     return drawn
 
 
+def _front(marks: Sequence[_Mark], upwards: Scale, standing: Mapping[str, Standing]) -> list[str]:
+    """The front as steps (the best accuracy to be had at a latency), and as a band between the
+    steps of its members' best and worst corners."""
+    members = [m for m in marks if standing.get(m.row.cell.cell_key) is Standing.FRONT]
+    if not members:
+        return []
+    spans = [accuracy_span(m.quality) for m in members]
+    ends = [(upwards(100 * low), upwards(100 * high)) for low, high in spans]
+    best = _steps([(m.left, high) for m, (_, high) in zip(members, ends, strict=True)])
+    worst = _steps([(m.right, low) for m, (low, _) in zip(members, ends, strict=True)])
+    outline = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*best, *reversed(worst)])
+    return [
+        element("polygon", points=outline, class_="front-band"),
+        path(_steps([(m.x, m.y) for m in members]), class_="front"),
+    ]
+
+
+def _steps(corners: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """From the fastest to the right edge, up wherever something more accurate begins; ``y`` grows
+    downwards."""
+    found: list[tuple[float, float]] = []
+    for x, y in sorted(corners):
+        if not found:
+            found.append((x, y))
+        elif y < found[-1][1]:
+            found += [(x, found[-1][1]), (x, y)]
+    return [*found, (WIDTH - _RIGHT, found[-1][1])]
+
+
 def _whiskers(mark: _Mark, upwards: Scale) -> str:
-    low, high = (upwards(100 * v) for v in _accuracy_span(mark.quality))
+    low, high = (upwards(100 * v) for v in accuracy_span(mark.quality))
     left, right = mark.left, mark.right
     kind = f"whisker s{mark.series % 6}" if mark.row.counts else "whisker out"
     return element(

@@ -1,0 +1,106 @@
+"""Which cells nothing beats in both latency and accuracy, and how sure that is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.controller.comparing.figures import Estimate, Spread
+from assay.controller.comparing.findings import sentences
+from assay.controller.comparing.pareto import Standing, accuracy_span, standings
+from assay.controller.comparing.rows import Row
+from assay.controller.comparing.summary import summarise
+from assay.controller.report.scatter import scatter
+from assay.core.model import Quality
+from tests.factories import make_energy, make_sweep
+
+_TEMPLATE = next(r for r in summarise(make_sweep()).rows if r.counts and r.figures.quality)
+
+
+def row(key: str, p50: float, top1: float, *, spread: float = 0.0, n: int = 10_000) -> Row:
+    """A cell that counts; ``spread`` is how far its restarts lie apart on either side."""
+    quality = _TEMPLATE.figures.quality
+    assert quality is not None
+    figures = replace(
+        _TEMPLATE.figures,
+        latency={0.5: Estimate(p50, p50 - spread, p50 + spread, 3, Spread.RANGE)},
+        quality=replace(quality, top1=top1, n=n),
+    )
+    return replace(_TEMPLATE, cell=replace(_TEMPLATE.cell, cell_key=key), figures=figures)
+
+
+def names(rows: list[Row], wanted: Standing) -> list[str]:
+    return [key for key, standing in standings(rows).items() if standing is wanted]
+
+
+def test_what_is_slower_and_no_more_accurate_is_dominated() -> None:
+    rows = [row("fast", 1, 0.90), row("good", 3, 0.95), row("slow", 2, 0.90), row("bad", 4, 0.80)]
+    assert names(rows, Standing.FRONT) == ["fast", "good"]
+    assert names(rows, Standing.DOMINATED) == ["slow", "bad"]
+
+
+def test_what_noise_explains_is_not_dominated() -> None:
+    rows = [row("one", 1.00, 0.900, spread=0.05), row("other", 1.02, 0.899, spread=0.05)]
+    assert names(rows, Standing.FRONT) == ["one"]
+    assert names(rows, Standing.WITHIN_NOISE) == ["other"]
+
+
+def test_a_clear_gain_in_accuracy_at_the_same_pace_dominates() -> None:
+    rows = [row("right", 1.0, 0.95, spread=0.2), row("wrong", 1.1, 0.80, spread=0.2)]
+    assert names(rows, Standing.DOMINATED) == ["wrong"]
+
+
+def test_twins_are_both_on_the_front() -> None:
+    assert names([row("a", 1, 0.9), row("b", 1, 0.9)], Standing.FRONT) == ["a", "b"]
+
+
+def test_cells_that_do_not_count_or_have_no_accuracy_have_no_standing() -> None:
+    rows = summarise(make_sweep()).rows
+    found = standings(rows)
+    assert found.keys() == {r.cell.cell_key for r in rows if r.counts and r.figures.quality}
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=9))
+def test_somebody_is_always_on_the_front_and_the_fastest_is_never_dominated_by_pace(
+    points: list[tuple[int, int]],
+) -> None:
+    rows = [row(str(i), p50, top1 / 10, spread=0.4) for i, (p50, top1) in enumerate(points)]
+    found = standings(rows)
+    assert Standing.FRONT in found.values()
+    best = max(range(len(points)), key=lambda i: (points[i][1], -points[i][0]))
+    assert found[str(best)] is Standing.FRONT
+
+
+def test_the_interval_of_an_accuracy_stays_a_share() -> None:
+    quality = _TEMPLATE.figures.quality
+    assert isinstance(quality, Quality)
+    low, high = accuracy_span(replace(quality, top1=0.9, n=100))
+    assert (low, high) == pytest.approx((0.8412, 0.9588), abs=1e-4)
+    assert accuracy_span(replace(quality, top1=1.0, n=0)) == (1.0, 1.0)
+
+
+def test_the_report_says_and_draws_the_front() -> None:
+    summary = summarise(make_sweep())
+    said = {s.lead: s.text for s in sentences(summary)}
+    assert said["Pareto front"].startswith("student in litert, separable in onnxruntime")
+    drawing = scatter(summary.sections[0])
+    assert drawing is not None
+    front = re.search(r'<path d="M([\d.]+) [^"]*" fill="none" class="front"/>', drawing)
+    assert front is not None and 'class="front-band"' in drawing
+
+
+def test_least_energy_names_those_it_is_not_told_apart_from() -> None:
+    data = make_sweep(spoil=False)
+
+    def measured(record: Any) -> Any:
+        joules = 0.002 if record.result.run.variant_name == "student" else 0.0041
+        return replace(record, result=replace(record.result, energy=make_energy(joules)))
+
+    data = replace(data, results=tuple(map(measured, data.results)))
+    said = {s.lead: s.text for s in sentences(summarise(data))}
+    assert "not told apart from student in onnxruntime." in said["Least energy"]
