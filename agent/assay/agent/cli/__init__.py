@@ -18,6 +18,7 @@ _COMMANDS = {
     "record": ("assay.agent.cli.record:record_command", "Write a board's readings to an archive."),
     "phones": ("assay.agent.cli.phones:phones_command", "Tethered phones as devices."),
     "calibrate": ("assay.agent.cli.calibrate:calibrate_command", "Fit sensors to a true meter."),
+    "tune": ("assay.agent.cli.tune:tune_command", "What makes this board's numbers cleaner."),
     "bench": ("assay.agent.cli.bench:bench_command", "Measure a local model file, no controller."),
 }
 
