@@ -59,11 +59,10 @@ def snapshot(state: LiveState) -> Snapshot:
     devices = {f"device-{row['name']}": row_html("device_row", row) for row in rows}
     sweeps = {f"sweep-{v.record.name}": row_html("sweep_row", sweep_row(v)) for v in state.sweeps}
     latest = {f"result-{r.attempt_id}": row_html("result_row", result_row(r)) for r in state.latest}
-    measuring = sum(bool(v.doing) for v in state.vitals.values())
     counts = {
         "online": str(sum(row["reach"] == "online" for row in rows)),
         "missing": str(sum(row["reach"] in ("silent", "lost") for row in rows)),
-        "busy": str(measuring),
+        "busy": str(sum(bool(row["doing"]) for row in rows)),
         "running": str(sum(not v.progress.ended for v in state.sweeps)),
     }
     return Snapshot({"devices": devices, "sweeps": sweeps, "latest": latest}, counts)
