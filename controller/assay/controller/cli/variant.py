@@ -124,6 +124,11 @@ def build_command(
 )
 @click.option("--model", help="The model it is a variant of; its own name unless given.")
 @click.option(
+    "--operators",
+    type=click.Path(path_type=Path),
+    help="A library of the model's own operators for ONNX Runtime, built for this machine.",
+)
+@click.option(
     "--time-box",
     type=click.FloatRange(1, 86_400),
     default=120,
@@ -136,6 +141,7 @@ def add_command(
     dataset_name: str | None,
     inputs_file: Path | None,
     model: str | None,
+    operators: Path | None,
     time_box: float,
 ) -> None:
     """Add a model made elsewhere: an .onnx file, a .tflite file, or one of each.
@@ -167,6 +173,7 @@ def add_command(
             ContentStore(home.artifacts),
             progress,
             time_box,
+            operators,
         )
     print_rows([_row(record)], _COLUMNS, "table")
 

@@ -144,7 +144,7 @@ def sample(column: NDArray[Any], row: int, spec: TensorSpec) -> NDArray[Any]:
     return convert(value, spec)
 
 
-def reference_runner(path: Path, media_type: str) -> Runner:
+def reference_runner(path: Path, media_type: str, operators: str = "") -> Runner:
     """The file loaded into its reference runtime, as a function of a dataset's samples.
 
     :class:`RuntimeAbsent` where that is not installed, :class:`RuntimeRejected` where it refuses
@@ -154,7 +154,7 @@ def reference_runner(path: Path, media_type: str) -> Runner:
 
     if media_type == MEDIA_NCNN:
         return ncnn_reference.reference_runner(path)
-    reference = open_reference(path, media_type)
+    reference = open_reference(path, media_type, operators)
     _require_one_input(path, [spec.name for spec in reference.inputs])
     (spec,) = reference.inputs
 

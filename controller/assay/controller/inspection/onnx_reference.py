@@ -15,26 +15,30 @@ if TYPE_CHECKING:
     from assay.controller.inspection.reference import Feed
 
 _TYPES = {"float": "float32", "double": "float64", "string": STRING, "bool": "bool"}
+_NO_OPERATOR = "is not a registered function/op"
 _SAME = ("float16", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
 
 class OnnxReference:
     """A session on one thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, operators: str = "") -> None:
         library = _library()
         options = library.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
         self._path = path
+        if operators:
+            _register(options, operators)
         try:
             self._session = library.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
             )
         except _refusals() as error:
-            raise refusal(
-                f"onnxruntime refuses {path.name}, which may be cut off or no ONNX file", error
-            ) from error
+            why = "which may be cut off or no ONNX file"
+            if _NO_OPERATOR in str(error):
+                why = "which uses an operator it has not (--operators gives it a library of them)"
+            raise refusal(f"onnxruntime refuses {path.name}, {why}", error) from error
         self.inputs = tuple(_spec(path, entry) for entry in self._session.get_inputs())
         self.outputs = tuple(_spec(path, entry) for entry in self._session.get_outputs())
 
@@ -62,6 +66,13 @@ def _spec(path: Path, entry: Any) -> TensorSpec:
         tuple(size if isinstance(size, int) else None for size in entry.shape),
         tuple(symbol(size) for size in entry.shape),
     )
+
+
+def _register(options: Any, operators: str) -> None:
+    try:
+        options.register_custom_ops_library(operators)
+    except _refusals() as error:
+        raise refusal(f"onnxruntime refuses the operator library {operators}", error) from error
 
 
 def _library() -> Any:

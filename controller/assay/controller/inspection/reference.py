@@ -44,8 +44,9 @@ class Reference(Protocol):
         ...
 
 
-def open_reference(path: Path, media_type: str) -> Reference:
-    """The file loaded into its reference runtime.
+def open_reference(path: Path, media_type: str, operators: str = "") -> Reference:
+    """The file loaded into its reference runtime; ``operators`` is the path of a library of its own
+    operators, for ONNX.
 
     :class:`RuntimeAbsent` where that is not installed, :class:`RuntimeRejected` where it refuses
     the file.
@@ -53,7 +54,7 @@ def open_reference(path: Path, media_type: str) -> Reference:
     if media_type == MEDIA_ONNX:
         from assay.controller.inspection.onnx_reference import OnnxReference
 
-        return OnnxReference(path)
+        return OnnxReference(path, operators)
     if media_type == MEDIA_TFLITE:
         from assay.controller.inspection.tflite_reference import TfliteReference
 

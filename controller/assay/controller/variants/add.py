@@ -32,18 +32,21 @@ def add_variant(
     blobs: ContentStore,
     progress: OnProgress = silent,
     time_box_s: float = TIME_BOX_S,
+    operators: Path | None = None,
 ) -> VariantRecord:
     """The variant of these files, one per format (.onnx, .tflite), named by their content.
 
     Each file is loaded and run in a process of its own, since a damaged one can take the runtime
     down: on samples of a dataset, or on inputs as they are declared. :class:`RuntimeRejected` where
     that fails or says nothing for ``time_box_s``, :class:`WorkerOom` where it takes too much
-    memory, :class:`BadInputs` and :class:`UsageError` where the inputs do not fit,
+    memory, :class:`NotFound` where ``operators``, a library of operators, is not there,
+    :class:`BadInputs` and :class:`UsageError` where the inputs do not fit,
     :class:`AlreadyExists` where the name belongs to another variant.
     """
     sources = _by_format(paths)
+    library = _library(operators)
     processes = BuildProcesses()
-    order = files_order(sources, source, blobs)
+    order = files_order(sources, source, blobs, library)
     with build_folder() as folder:
         try:
             processes.run(
@@ -66,6 +69,9 @@ def add_variant(
     }
     if isinstance(source, Declared):
         identity["inputs"] = source.identity()
+    if library:
+        identity["operators"] = digest.of_file(Path(library))
+        notes["operators"] = library
     record = VariantRecord(
         variant_id=digest.of_json(identity),
         name=name,
@@ -82,7 +88,10 @@ def add_variant(
 
 
 def files_order(
-    sources: Mapping[str, Path], source: DatasetRecord | Declared, blobs: ContentStore
+    sources: Mapping[str, Path],
+    source: DatasetRecord | Declared,
+    blobs: ContentStore,
+    operators: str = "",
 ) -> FilesOrder:
     """The order to run files, by format, on a dataset's samples or on declared inputs."""
     test, preprocessing_json, own_inputs_json = "", "{}", ""
@@ -99,7 +108,16 @@ def files_order(
         calibration=None,
         preprocessing_json=preprocessing_json,
         own_inputs_json=own_inputs_json,
+        operators=operators,
     )
+
+
+def _library(operators: Path | None) -> str:
+    if operators is None:
+        return ""
+    if not operators.is_file():
+        raise NotFound(f"{operators}: no such library of operators")
+    return str(operators.resolve())
 
 
 def _by_format(paths: Sequence[Path]) -> dict[str, Path]:

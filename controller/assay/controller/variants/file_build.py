@@ -46,7 +46,7 @@ def build_files(order: FilesOrder, folder: Path, meter: Meter) -> dict[str, File
         work = FileWork(Path(source), folder, calibration)
         _apply_steps(order, name, work)
         meter.within(1, 2)
-        report = _report(name, work, order.arithmetic.get(name), samples, meter)
+        report = _report(name, work, order, samples, meter)
         reports[name] = report
     return reports
 
@@ -77,13 +77,13 @@ def _apply_steps(order: FilesOrder, name: str, work: FileWork) -> None:
 
 
 def _report(
-    name: str, work: FileWork, arithmetic: str | None, samples: _Samples, meter: Meter
+    name: str, work: FileWork, order: FilesOrder, samples: _Samples, meter: Meter
 ) -> FileReport:
     media = MEDIA[name]
     x = samples.inputs(golden.SAMPLES)
-    runner = golden.reference_runner(work.path, media)
+    runner = golden.reference_runner(work.path, media, order.operators)
     outputs = runner(x)
-    arithmetic = arithmetic or inspect.precision(work.path, media)
+    arithmetic = order.arithmetic.get(name) or inspect.precision(work.path, media)
     rtol, atol = golden.tolerance(arithmetic, outputs)
     arrays = {"x": x, **{f"output_{i}": output for i, output in enumerate(outputs)}}
     kept = work.folder / f"golden-{name}.npz"

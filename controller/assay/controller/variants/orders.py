@@ -72,7 +72,8 @@ class FilesOrder:
     ``sources`` maps a format to a file, ``arithmetic`` a format to its kind of tolerance. Without
     ``steps`` the files are taken as they are, which is how a user's own model is checked; a format
     without an ``arithmetic`` gets the one its file seems to compute in. Without a dataset (``test``
-    is empty) models are fed what ``own_inputs_json`` declares.
+    is empty) models are fed what ``own_inputs_json`` declares. ``operators`` is the path of a
+    library that they need, or empty.
     """
 
     sources: Mapping[str, str]
@@ -82,6 +83,7 @@ class FilesOrder:
     calibration: str | None
     preprocessing_json: str
     own_inputs_json: str = ""
+    operators: str = ""
 
     @property
     def units(self) -> int:

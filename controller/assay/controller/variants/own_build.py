@@ -22,16 +22,19 @@ def build_own(order: FilesOrder, folder: Path, meter: Meter) -> dict[str, FileRe
     """Follows the order; inputs and golden outputs of each file are written into ``folder``."""
     declared = Declared.from_json(order.own_inputs_json)
     reports = {}
-    for name, source in order.sources.items():
+    for name in order.sources:
         meter.begin(f"running .{name}", FILE_UNITS)
-        reports[name] = _report(name, Path(source), declared, folder, meter)
+        reports[name] = _report(name, order, declared, folder, meter)
     return reports
 
 
-def _report(name: str, model: Path, declared: Declared, folder: Path, meter: Meter) -> FileReport:
+def _report(
+    name: str, order: FilesOrder, declared: Declared, folder: Path, meter: Meter
+) -> FileReport:
+    model = Path(order.sources[name])
     media = MEDIA[name]
     sent, cost = shipped(model, media, folder)
-    reference = open_reference(model, media)
+    reference = open_reference(model, media, order.operators)
     own = make(reference.inputs, reference.outputs, declared)
     inputs, kept = folder / f"inputs-{name}.npz", folder / f"golden-{name}.npz"
     write_npz(inputs, own.arrays)

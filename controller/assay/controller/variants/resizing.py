@@ -68,7 +68,7 @@ def _file_at(
     with build_folder() as folder:
         model = _unpacked(blobs.path(file.artifact.digest), media, folder)
         declared = _declared(variant, file, dims, blobs)
-        order = files_order({kind: model}, declared, blobs)
+        order = files_order({kind: model}, declared, blobs, variant.notes.get("operators", ""))
         try:
             processes.run(order, folder, lambda _done, _note: None, silence_s=TIME_BOX_S)
         finally:
