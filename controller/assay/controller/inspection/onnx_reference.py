@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from assay.controller.inspection.reference import Feed
 
 _TYPES = {"float": "float32", "double": "float64", "string": STRING, "bool": "bool"}
-_NO_OPERATOR = "is not a registered function/op"
+_NO_OPERATOR, _OPERATORS = "is not a registered function/op", "assay variant add --operators"
 _SAME = ("float16", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
 
@@ -37,7 +37,7 @@ class OnnxReference:
         except _refusals() as error:
             why = "which may be cut off or no ONNX file"
             if _NO_OPERATOR in str(error):
-                why = "which uses an operator it has not (--operators gives it a library of them)"
+                why = f"which needs a library of operators ({_OPERATORS})"
             raise refusal(f"onnxruntime refuses {path.name}, {why}", error) from error
         self.inputs = tuple(_spec(path, entry) for entry in self._session.get_inputs())
         self.outputs = tuple(_spec(path, entry) for entry in self._session.get_outputs())
