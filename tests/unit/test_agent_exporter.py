@@ -13,11 +13,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from assay.agent.plane.exporter import Exporter, Sources, page_capability
 from assay.agent.plane.quiet import QuietWindow
 from assay.agent.plane.rounds import RoundBook
+from assay.agent.samplers.recording import SamplerCounters
+from assay.agent.samplers.tally import SamplerTally
 from assay.core.errors import PortInUse
 from assay.core.metrics import AGENT_METRICS
 from assay.v1 import fleet_pb2
 from tests import plane
 from tests.unit.test_agent_rounds import a_round
+
+_ITSELF = ("device", "version")
 
 
 class Bench:
@@ -26,7 +30,8 @@ class Bench:
         self.quiet = QuietWindow()
         self.book = RoundBook(home, "boot")
         self.renderings = 0
-        sources = Sources("pi5-a", self._health, self.book, self.quiet)
+        self.samplers = SamplerTally()
+        sources = Sources("pi5-a", self._health, self.book, self.quiet, self.samplers.totals)
         self.exporter = Exporter("127.0.0.1", 0, sources)
 
     def _health(self) -> fleet_pb2.Health:
@@ -42,7 +47,8 @@ class Bench:
             assert family.documentation and family.name.startswith("assay_agent_")
             for sample in family.samples:
                 assert sample.labels["device"] == "pi5-a"
-                found[sample.name] = sample.value
+                rest = sorted((k, v) for k, v in sample.labels.items() if k not in _ITSELF)
+                found[" ".join([sample.name, *(v for _, v in rest)])] = sample.value
         return found
 
 
@@ -63,6 +69,17 @@ def test_the_page_tells_how_the_agent_fares(bench: Bench) -> None:
     assert page["assay_agent_rounds_running"] == 0
     assert page["assay_agent_scrapes_total"] == 1
     assert bench.get()["assay_agent_scrapes_total"] == 2
+
+
+def test_samplers_tell_how_often_they_failed_and_what_they_took(bench: Bench) -> None:
+    for _ in range(2):
+        bench.samplers.add({"thermal": SamplerCounters(successes=9, failures=1, duration_ns=10**9)})
+    bench.samplers.add({"ina": SamplerCounters(failures=3)})
+    page = bench.get()
+    assert page["assay_agent_sampler_reads_total success thermal"] == 18
+    assert page["assay_agent_sampler_reads_total failure thermal"] == 2
+    assert page["assay_agent_sampler_read_seconds_total thermal"] == 2
+    assert page["assay_agent_sampler_reads_total success ina"] == 0
 
 
 def test_a_missing_sensor_is_no_zero(bench: Bench) -> None:
@@ -87,6 +104,7 @@ def test_inside_a_timed_block_the_page_before_it_is_served_and_the_request_count
 
 
 def test_the_page_is_in_the_catalogues_words(bench: Bench) -> None:
+    bench.samplers.add({"thermal": SamplerCounters(successes=1)})
     url = f"http://127.0.0.1:{bench.exporter.port}/metrics"
     with urllib.request.urlopen(url, timeout=5) as answer:
         families = text_string_to_metric_families(answer.read().decode())

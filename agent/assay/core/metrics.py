@@ -46,6 +46,7 @@ LABELS: dict[str, str] = {
     "verdict": "`valid`, `suspect` or `invalid`.",
     "code": "Reason code of a result that is not VALID.",
     "sampler": "Name of a sensor reader.",
+    "outcome": "`success` or `failure`.",
     "state": "State of a device, sweep or round.",
     "table": "Table of the store.",
     "board": "Name of the board.",
@@ -384,6 +385,18 @@ AGENT_METRICS: tuple[Metric, ...] = (
     _gauge("assay_agent_spool_bytes", "bytes", ("device",), "Size of the spool's file."),
     _gauge("assay_agent_rounds", "", ("device",), "Rounds held."),
     _gauge("assay_agent_rounds_running", "", ("device",), "Rounds being worked on."),
+    _counter(
+        "assay_agent_sampler_reads_total",
+        "",
+        ("device", "sampler", "outcome"),
+        "Readings tried in runs since the agent started: success or failure.",
+    ),
+    _counter(
+        "assay_agent_sampler_read_seconds_total",
+        "seconds",
+        ("device", "sampler"),
+        "Time spent in those readings.",
+    ),
     _counter("assay_agent_scrapes_total", "", ("device",), "Requests to this page."),
 )
 

@@ -24,6 +24,7 @@ from assay.agent.environ import child_environment
 from assay.agent.samplers.ina2xx import SHUNT_VARIABLE, SIGN_VARIABLE
 from assay.agent.samplers.loop import SampleLoop
 from assay.agent.samplers.recording import Recording, SamplerCounters, Series, read_recording
+from assay.agent.samplers.tally import TALLY
 from assay.agent.samplers.um25c import PORT_VARIABLE
 
 __all__ = ["SamplerCounters", "SamplerProcess", "Series", "main"]
@@ -98,6 +99,7 @@ class SamplerProcess:
         """
         if self._recording is None:
             self._recording = self._collect()
+            TALLY.add(self._recording.counters)
         return MappingProxyType(self._recording.series)
 
     def _collect(self) -> Recording:

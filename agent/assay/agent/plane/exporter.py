@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from assay.agent.plane.quiet import QuietWindow
 from assay.agent.plane.rounds import RoundBook
+from assay.agent.samplers.recording import SamplerCounters
+from assay.agent.samplers.tally import TALLY
 from assay.core.channel import join_address, split_address
 from assay.core.errors import PortInUse
 from assay.core.metrics import METRICS, METRICS_CAPABILITY
@@ -31,6 +33,7 @@ class Sources:
     health: Callable[[], fleet_pb2.Health]
     book: RoundBook
     quiet: QuietWindow
+    samplers: Callable[[], Mapping[str, SamplerCounters]] = TALLY.totals
 
 
 class Exporter:
@@ -126,19 +129,29 @@ def render(sources: Sources, scrapes: int) -> bytes:
     page.add("assay_agent_spool_bytes", health.spool_bytes)
     page.add("assay_agent_rounds", len(held))
     page.add("assay_agent_rounds_running", sum(each.running for each in held))
+    for name, counters in sources.samplers().items():
+        outcomes = {"success": counters.successes, "failure": counters.failures}
+        for outcome, n in outcomes.items():
+            page.add("assay_agent_sampler_reads_total", n, sampler=name, outcome=outcome)
+        page.add("assay_agent_sampler_read_seconds_total", counters.duration_ns / 1e9, sampler=name)
     page.add("assay_agent_scrapes_total", scrapes)
     return page.text.encode()
 
 
 class _Page:
-    """Text in the catalogue's words."""
+    """Text in the catalogue's words; the samples of a metric stand together, however they come."""
 
     def __init__(self, labels: Mapping[str, str]) -> None:
         self._labels = labels
-        self.text = ""
+        self._families: dict[str, str] = {}
+
+    @property
+    def text(self) -> str:
+        """The page so far."""
+        return "".join(self._families.values())
 
     def add(self, name: str, value: float, **labels: str) -> None:
         metric = METRICS[name]
         pairs = ",".join(f'{k}="{v}"' for k, v in {**self._labels, **labels}.items())
-        self.text += f"# HELP {name} {metric.help}\n# TYPE {name} {metric.kind.value}\n"
-        self.text += f"{name}{{{pairs}}} {value:.17g}\n"
+        head = f"# HELP {name} {metric.help}\n# TYPE {name} {metric.kind.value}\n"
+        self._families[name] = self._families.get(name, head) + f"{name}{{{pairs}}} {value:.17g}\n"
