@@ -465,3 +465,21 @@ def test_ratios_sizes_and_changes() -> None:
 def test_a_made_up_variant_hangs_together() -> None:
     variant = make_variant()
     assert variant.files["model/onnx"].cost.macs == 12_530_000
+
+
+def test_a_single_run_lies_behind_ranges_below_it_and_puts_nothing_behind_itself() -> None:
+    data = make_sweep(spoil=False)
+    lone = {"separable", "pruned-50"}
+    kept = tuple(
+        r
+        for r in data.results
+        if r.result.run.variant_name not in lone or r.result.round_index == 0
+    )
+    (section,) = summarise(replace(data, results=kept)).sections
+    ranked = [r for r in section.rows if r.rank is not None and r.figures.p50 is not None]
+    for row in ranked:
+        own = row.figures.p50
+        assert own is not None
+        clear = [r for r in ranked if r.figures.p50 and r.figures.p50.clear_of(own)]
+        assert row.rank == 1 + sum(r.variant not in lone for r in clear)
+    assert max(r.rank or 0 for r in ranked if r.variant in lone) > 1

@@ -70,6 +70,5 @@ def _beats(one: Candidate, other: Candidate) -> bool:
 
 
 def _clearly_beats(one: Candidate, other: Candidate) -> bool:
-    several = one.p50.restarts > 1 and other.p50.restarts > 1
-    faster = several and one.p50.clear_of(other.p50)
+    faster = one.p50.restarts > 1 and one.p50.clear_of(other.p50)
     return _beats(one, other) and (faster or one.top1_low > other.top1_high)

@@ -169,14 +169,11 @@ def _section(
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:
     """Rows that count, by rank and p50. A row's rank is one more than the number of rows clearly
-    faster than it: whose range or interval lies wholly below its own. A single run is clear of
-    nothing."""
+    faster than it: whose range or interval lies wholly below its own. A single run is no range:
+    it lies behind ranges below it, and puts nothing behind itself."""
     counted = [(r, r.figures.p50) for r in rows]
     usable = sorted(((r, p) for r, p in counted if r.counts and p), key=lambda rp: rp[1].value)
-    ranks = [
-        1 + sum(p.clear_of(mine) for _, p in usable if p.restarts > 1 and mine.restarts > 1)
-        for _, mine in usable
-    ]
+    ranks = [1 + sum(p.clear_of(mine) for _, p in usable if p.restarts > 1) for _, mine in usable]
     shared = Counter(ranks)
     ordered = sorted(zip(ranks, usable, strict=True), key=lambda each: each[0])
     return [replace(row, rank=rank, tied=shared[rank] - 1) for rank, (row, _) in ordered]
