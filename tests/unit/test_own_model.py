@@ -294,3 +294,40 @@ def test_a_step_that_finds_nothing_to_do_says_so(own: Own, use: str) -> None:
     model = OwnModule(own("from torch import nn\ndef build():\n    return nn.Flatten()"), None)
     with pytest.raises(BuildFailed, match=f"{use}: the network has no convolution and no dense"):
         changed(model, use, macs_ratio=0.5)
+
+
+def depending_on(what: str) -> str:
+    """A network whose forward asks for ``what``."""
+    return (
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def forward(self, x):\n"
+        f"        return super().forward(x + 1 if {what} else x)\n"
+        "def build():\n"
+        "    return Net(nn.Flatten(), nn.Linear(64, 3))\n"
+    )
+
+
+def exported(reference: Reference, path: Path) -> str:
+    import torch
+
+    from assay.controller.variants.export import to_onnx
+
+    for module in ("onnxscript", "onnxslim", "onnxruntime"):
+        need(module=module)
+    return to_onnx(made(reference), torch.rand(1, 1, 8, 8), path)
+
+
+def test_a_network_that_counts_its_samples_is_exported_for_one(own: Own, tmp_path: Path) -> None:
+    reference = own(depending_on("len(x) == 2"))
+    path = tmp_path / "net.onnx"
+    assert exported(reference, path).endswith("batch 1: its code depends on the number of samples")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == [1, 1, 8, 8]
+
+
+def test_a_network_that_cannot_be_exported_is_told_with_the_cause(own: Own, tmp_path: Path) -> None:
+    with pytest.raises(BuildFailed, match=r"cannot export it to ONNX: .*data-dependent"):
+        exported(own(depending_on("x.sum() > 0")), tmp_path / "net.onnx")

@@ -32,15 +32,14 @@ def to_onnx(net: nn.Module, example: Tensor, path: Path) -> str:
     import onnxslim
     import torch
 
-    batch = "batch free"
     with quiet():
-        try:
-            program = _exported(net, torch.cat([example, example]), free=True)
-        except torch.onnx.OnnxExporterError as error:
-            program = _exported(net, example, free=False)
-            batch = f"batch 1, since a free one could not be exported ({_reason(error)})"
-        model = onnxslim.slim(program.model_proto)
+        model = _exported(net, torch.cat([example, example]), {0: torch.export.Dim("n")})
+        free = bool(model.graph.input[0].type.tensor_type.shape.dim[0].dim_param)
+        if not free:
+            model = _exported(net, example, None)
+        model = onnxslim.slim(model)
     onnx.save(model, path)
+    batch = "batch free" if free else "batch 1: its code depends on the number of samples"
     return f"{finish_onnx(path)}, {batch}"
 
 
@@ -110,19 +109,25 @@ def quiet() -> Iterator[None]:
             yield
 
 
-def _exported(net: nn.Module, inputs: Tensor, *, free: bool) -> Any:
+def _exported(net: nn.Module, inputs: Tensor, dims: dict[int, Any] | None) -> Any:
+    """The ONNX model, with ``dims`` of the input open where the code allows it."""
     import torch
 
-    return torch.onnx.export(
-        net.eval(),
-        (inputs,),
-        dynamo=True,
-        input_names=["x"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("n")},) if free else None,
-        opset_version=OPSET,
-        verbose=False,
-    )
+    try:
+        program = torch.onnx.export(
+            net.eval(),
+            (inputs,),
+            dynamo=True,
+            input_names=["x"],
+            output_names=["logits"],
+            dynamic_shapes=None if dims is None else (dims,),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        raise BuildFailed(f"torch cannot export it to ONNX: {_reason(error)}") from error
+    assert program is not None
+    return program.model_proto
 
 
 def _reason(error: BaseException) -> str:
