@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,6 +164,18 @@ def test_the_one_operator_model_has_one_operator(kind: Kind) -> None:
     model = kind.cls.load(kind.cls.one_operator_model(), RuntimeSpec(kind.name))
     assert [str(spec) for spec in model.inputs] == ["x float32[4]"]
     assert len(model.placement()) == 1
+
+
+def test_placement_names_every_operator_and_where_it_runs(kind: Kind, tmp_path: Path) -> None:
+    model = kind.load(kind.two_inputs(tmp_path))
+    (line,) = model.placement()
+    if line in kind.cls.probe().providers:  # type: ignore[union-attr]
+        return  # onnxruntime before 1.24 does not tell more
+    told = re.fullmatch(r"[\w ]+: (\d+) (?:operators|layers) \((.+)\)", line)
+    assert told is not None, line
+    counts = [int(each.rpartition(" x")[2]) for each in told[2].split(", ")]
+    assert sum(counts) == int(told[1]) == 1
+    assert re.search("add|binary", told[2], re.IGNORECASE)
 
 
 def test_bound_queries_compute_what_run_does(kind: Kind, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class LoadedModel(Protocol):
         ...
 
     def placement(self) -> tuple[str, ...]:
-        """Which operators run where, as far as the runtime tells, e.g. ``XNNPACK: 12 of 14``."""
+        """Which operators run where, one line a place (see :func:`placed`)."""
         ...
 
     def fallback(self) -> str:
@@ -120,6 +120,16 @@ def check_names(inputs: Sequence[TensorSpec], feed: Feed) -> None:
     if wanted != given:
         listed = ", ".join(str(spec) for spec in inputs)
         raise BadInputs(f"inputs given are {', '.join(sorted(given))}; the model takes {listed}")
+
+
+def placed(where: str, counts: Mapping[str, int], what: str = "operators") -> str:
+    """``XNNPACK: 3 operators (CONV_2D x2, SOFTMAX x1)``."""
+    return f"{where}: {sum(counts.values())} {what} ({listed(counts)})"
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """``CONV_2D x2, SOFTMAX x1``, by name."""
+    return ", ".join(f"{name} x{count}" for name, count in sorted(counts.items()))
 
 
 def refusal(message: str, error: BaseException) -> AssayError:

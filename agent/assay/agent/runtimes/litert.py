@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import importlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,8 @@ from assay.agent.runtimes.base import (
     check_names,
     check_version,
     first_line,
+    listed,
+    placed,
     raw,
     refusal,
 )
@@ -162,18 +163,15 @@ class LiteRtModel:
         return outputs
 
     def placement(self) -> tuple[str, ...]:
-        """How many operators the delegate took, and which it left."""
-        taken, left = LiteRtGraph(self._interpreter).placed()
-        shown = [f"{_XNNPACK}: {taken} operators"] if taken else []
-        if left:
-            shown.append(f"{_BUILTIN}: {left.total()} operators ({_listed(left)})")
-        return tuple(shown)
+        """Which operators the delegate took, and which it left."""
+        parts = zip((_XNNPACK, _BUILTIN), LiteRtGraph(self._interpreter).placed(), strict=True)
+        return tuple(placed(where, counts) for where, counts in parts if counts)
 
     def fallback(self) -> str:
         """Operators that XNNPACK left to the built-in kernels, where it was asked for by name."""
         if self._asked != _XNNPACK:
             return ""
-        return _listed(LiteRtGraph(self._interpreter).placed()[1])
+        return listed(LiteRtGraph(self._interpreter).placed()[1])
 
     def close(self) -> None:
         """Drops the interpreter."""
@@ -295,7 +293,3 @@ def _tensor(detail: dict[str, Any]) -> TensorSpec:
         scale=float(scales[0]) if quantised else 0.0,
         zero_point=int(points[0]) if quantised else 0,
     )
-
-
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} x{count}" for name, count in sorted(counts.items()))

@@ -22,8 +22,8 @@ class LiteRtGraph:
         self._outputs = [int(detail["index"]) for detail in interpreter.get_output_details()]
         self._tensors = {int(d["index"]): d for d in interpreter.get_tensor_details()}
 
-    def placed(self) -> tuple[int, Counter[str]]:
-        """How many operators the delegate took, and those that still run one by one.
+    def placed(self) -> tuple[Counter[str], Counter[str]]:
+        """Which operators the delegate took, and which still run one by one.
 
         The interpreter lists both the model's operators and the delegate's, so the latter are found
         walking back from the outputs and taking the delegate wherever it makes a tensor.
@@ -41,8 +41,10 @@ class LiteRtGraph:
             if operator["op_name"] != _DELEGATE:
                 left[operator["index"]] = operator["op_name"]
             waiting += [int(i) for i in operator["inputs"]]
-        total = sum(1 for operator in self._operators if operator["op_name"] != _DELEGATE)
-        return total - len(left), Counter(left.values())
+        own = (operator["op_name"] for operator in self._operators)
+        all_of_them = Counter(name for name in own if name != _DELEGATE)
+        remaining = Counter(left.values())
+        return all_of_them - remaining, remaining
 
     def precision(self) -> str:
         """The type most weights have, going by the second operand of operators that have one;

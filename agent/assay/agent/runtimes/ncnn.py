@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from assay.agent.runtimes.base import Bound, Call, check_names, check_version
+from assay.agent.runtimes.base import Bound, Call, check_names, check_version, placed
 from assay.core.errors import AssayError, BadMessage, RuntimeAbsent, RuntimeRejected
 from assay.core.model import MEDIA_NCNN, Absent, Fidelity, RuntimeFacts, RuntimeSpec
 from assay.core.ncnn_file import NcnnFile, NcnnTensor, layers, pack, unpack
@@ -117,9 +117,7 @@ class NcnnModel:
 
     def placement(self) -> tuple[str, ...]:
         """Every layer runs on the CPU; which, and in what arithmetic."""
-        shown = ", ".join(f"{name} x{count}" for name, count in sorted(self._layers.items()))
-        total = sum(self._layers.values())
-        return (f"{_CPU} {self._arithmetic}: {total} layers ({shown})",)
+        return (placed(f"{_CPU} {self._arithmetic}", self._layers, "layers"),)
 
     def fallback(self) -> str:
         """Never: there is one provider."""

@@ -17,6 +17,8 @@ from assay.agent.runtimes.base import (
     check_names,
     check_version,
     first_line,
+    listed,
+    placed,
     raw,
     refusal,
 )
@@ -164,21 +166,18 @@ class OnnxModel:
         return outputs
 
     def placement(self) -> tuple[str, ...]:
-        """Operators by provider; only the providers' names before onnxruntime 1.24."""
+        """Operators of the optimised graph by provider; only the providers' names before
+        onnxruntime 1.24."""
         counts = self._assigned()
         if not counts:
             return tuple(self._session.get_providers())
-        return tuple(
-            f"{provider}: {sum(operators.values())} operators"
-            for provider, operators in counts.items()
-        )
+        return tuple(placed(provider, operators) for provider, operators in counts.items())
 
     def fallback(self) -> str:
         """Operators that the provider asked for left to the CPU."""
         if self._provider == _CPU:
             return ""
-        operators = self._assigned().get(_CPU, {})
-        return ", ".join(f"{name} x{count}" for name, count in sorted(operators.items()))
+        return listed(self._assigned().get(_CPU, {}))
 
     def close(self) -> None:
         """Drops bindings and session."""

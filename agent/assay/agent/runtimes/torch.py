@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from assay.agent.runtimes.base import Bound, Call, check_names, check_version
+from assay.agent.runtimes.base import Bound, Call, check_names, check_version, placed
 from assay.core.errors import AssayError, RuntimeAbsent, RuntimeRejected
 from assay.core.model import MEDIA_TORCH, Absent, Fidelity, RuntimeFacts, RuntimeSpec
 from assay.core.tensors import TensorSpec
@@ -128,8 +128,7 @@ class TorchModel:
 
     def placement(self) -> tuple[str, ...]:
         """Every operator runs eagerly on the CPU."""
-        shown = ", ".join(f"{name} x{count}" for name, count in sorted(self._operators.items()))
-        return (f"{_CPU} eager: {sum(self._operators.values())} operators ({shown})",)
+        return (placed(f"{_CPU} eager", self._operators),)
 
     def fallback(self) -> str:
         """Never: there is one provider."""
