@@ -198,6 +198,7 @@ def test_sizes_nobody_chose_are_told_where_a_model_does_not_run_with_them(lab: L
         lab.add(path, Declared())
     record = lab.add(path, Declared(dims={"sequence": 32}))
     assert record.notes["onnx.dims"] == "sequence=32"
+    assert record.files["model/onnx"].cost.macs == 32 * 4
     with pytest.raises(SpecError, match=r"sweep: dims: narrow at sequence=48: .*cannot run"):
         at_dims([record], {"sequence": 48}, lab.blobs, "sweep")
 

@@ -25,7 +25,8 @@ def test_tokens_and_mask_share_their_sequence_and_leave_the_batch_open() -> None
 
 def test_a_batch_that_is_set_is_part_of_the_sample() -> None:
     sizes = settle([spec("x", "batch", 4)], {"batch": 8})
-    assert not sizes.batched and sizes.shapes == {"x": (8, 4)}
+    assert not sizes.batched and sizes.shapes == {"x": (8, 4)} == sizes.whole
+    assert settle([spec("x", "batch", 4)]).whole == {"x": (1, 4)}
 
 
 @pytest.mark.parametrize(

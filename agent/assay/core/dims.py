@@ -43,6 +43,11 @@ class Sizes:
     dims: Mapping[str, int]
     proposed: frozenset[str]
 
+    @property
+    def whole(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the inputs of one sample, its batch of one with them."""
+        return {name: (1, *shape) if self.batched else shape for name, shape in self.shapes.items()}
+
     def __str__(self) -> str:
         return ", ".join(
             f"{name}={size}" + (" (proposed)" if name in self.proposed else "")

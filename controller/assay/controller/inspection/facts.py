@@ -25,7 +25,8 @@ _MOST_SHOWN, _BEGINNING = 200, 60
 @dataclass(frozen=True, slots=True)
 class Facts:
     """``versions`` are of the format and its operator sets; ``stored`` says by type what the
-    weights are; ``dims`` are the open dimensions with a size to begin with."""
+    weights are; ``dims`` are the open dimensions with a size to begin with, which ``macs`` are
+    for."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]

@@ -9,18 +9,20 @@ of weight that has no rule here, MACs are None rather than too small.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from assay.controller.inspection import ncnn_graph as inspect_ncnn
 from assay.controller.inspection import onnx_graph as inspect_onnx
 from assay.controller.inspection import tflite_graph as inspect_tflite
+from assay.controller.inspection.graph_cost import GraphCost
 from assay.controller.records import StaticCost
 from assay.core.errors import UsageError
 from assay.core.model import MEDIA_NCNN, MEDIA_ONNX, MEDIA_TFLITE
 
 _ZSTD_LEVEL = 3
 _CHUNK_BYTES = 1 << 20
-_READERS = {
+_READERS: Mapping[str, Callable[[bytes], GraphCost]] = {
     MEDIA_ONNX: inspect_onnx.read,
     MEDIA_TFLITE: inspect_tflite.read,
     MEDIA_NCNN: inspect_ncnn.read,
@@ -41,6 +43,14 @@ def static_cost(path: Path, media_type: str, sent: Path | None = None) -> Static
         transfer_bytes=transfer_bytes(data) if sent is None else _streamed_bytes(sent),
         operators=dict(sorted(Counter(graph.operators).items())),
     )
+
+
+def macs_at(path: Path, media_type: str, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """The MACs of a file for inputs of these shapes; only ONNX files are counted anew."""
+    data = path.read_bytes()
+    if media_type == MEDIA_ONNX:
+        return inspect_onnx.read(data, shapes).macs
+    return _READERS[media_type](data).macs
 
 
 def precision(path: Path, media_type: str) -> str:

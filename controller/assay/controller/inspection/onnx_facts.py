@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from assay.controller.inspection import onnx_graph
 from assay.controller.inspection.external import external_files, load_structure, tensors_of
 from assay.controller.inspection.facts import Facts, elements_by_type, shown
-from assay.core.dims import open_dims, propose
+from assay.core.dims import open_dims, propose, settle
+from assay.core.errors import UsageError
 from assay.core.tensors import STRING, TensorSpec, symbol
 
 _OURS = {"float": "float32", "double": "float64", "string": STRING}
@@ -22,9 +24,9 @@ def read(file: Path) -> Facts:
     """The facts; :class:`BadInputs` if it is no ONNX file."""
     model = load_structure(file)
     graph = model.graph
-    cost = onnx_graph.read(file.read_bytes())
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [_spec(value) for value in graph.input if value.name not in weights]
+    cost = onnx_graph.read(file.read_bytes(), _sizes(inputs))
     nodes = [node for one in onnx_graph.graphs_of(graph) for node in one.node]
     local = {(one.domain, one.name) for one in model.functions}
     custom = Counter(
@@ -53,6 +55,14 @@ def read(file: Path) -> Facts:
             **{entry.key: shown(entry.value) for entry in model.metadata_props},
         },
     )
+
+
+def _sizes(inputs: Sequence[TensorSpec]) -> dict[str, tuple[int, ...]]:
+    """Those that are proposed; none where they would be too much to make."""
+    try:
+        return settle(inputs).whole
+    except UsageError:
+        return {}
 
 
 def _spec(value: Any) -> TensorSpec:

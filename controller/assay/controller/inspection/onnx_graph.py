@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from assay.controller.inspection.graph_cost import GraphCost
@@ -42,8 +43,9 @@ _QUANTISATION_INPUTS = {
 }
 
 
-def read(data: bytes) -> GraphCost:
-    """The cost of the graph in ``data``; :class:`BadInputs` if it is no ONNX file."""
+def read(data: bytes, shapes: Mapping[str, Shape] = MappingProxyType({})) -> GraphCost:
+    """The cost of the graph in ``data`` for inputs of these ``shapes``, else for one sample;
+    :class:`BadInputs` if it is no ONNX file."""
     try:
         import onnx
         from google.protobuf.message import DecodeError
@@ -56,10 +58,9 @@ def read(data: bytes) -> GraphCost:
         model = onnx.load_model_from_string(data)
     except DecodeError as error:
         raise BadInputs(f"not an ONNX file: {error}") from error
-    inferred = _with_shapes(model)
-    graph = inferred.graph
-    shapes = _shapes(graph)
-    macs = [_macs(node, shapes) for node in graph.node]
+    graph = _with_shapes(model, shapes).graph
+    inferred = _shapes(graph)
+    macs = [_macs(node, inferred) for node in graph.node]
     all_graphs = list(graphs_of(graph))
     return GraphCost(
         parameters=sum(_parameters(one) for one in all_graphs),
@@ -78,8 +79,9 @@ def graphs_of(graph: Any) -> Iterator[Any]:
                 yield from graphs_of(inner)
 
 
-def _with_shapes(model: Any) -> Any:
-    """The model with shapes for one sample: the first dimension of every input is the batch."""
+def _with_shapes(model: Any, shapes: Mapping[str, Shape]) -> Any:
+    """The model with shapes for one sample: the first dimension of every input is the batch, where
+    ``shapes`` do not say otherwise."""
     import onnx
 
     fixed = onnx.ModelProto()
@@ -87,7 +89,10 @@ def _with_shapes(model: Any) -> Any:
     weights = {tensor.name for tensor in fixed.graph.initializer}
     for value in fixed.graph.input:
         dims = value.type.tensor_type.shape.dim
-        if value.name not in weights and dims and not dims[0].HasField("dim_value"):
+        if value.name in shapes:
+            for dim, size in zip(dims, shapes[value.name], strict=True):
+                dim.dim_value = size
+        elif value.name not in weights and dims and not dims[0].HasField("dim_value"):
             dims[0].dim_value = 1
     del fixed.graph.value_info[:]
     for value in fixed.graph.output:

@@ -66,7 +66,7 @@ def _report(
         rtol=float(rtol),
         atol=float(atol),
         parameters=cost.parameters,
-        macs=cost.macs,
+        macs=inspect.macs_at(model, media, own.sizes.whole),
         transfer_bytes=cost.transfer_bytes,
         operators=dict(cost.operators),
         notes={key: text for key, text in notes.items() if text},
