@@ -65,15 +65,20 @@ def test_cells_that_do_not_count_or_have_no_accuracy_have_no_standing() -> None:
     assert found.keys() == {r.cell.cell_key for r in rows if r.counts and r.figures.quality}
 
 
+def test_a_lead_in_accuracy_that_may_be_luck_does_not_make_a_front() -> None:
+    """Two samples of 10,000 do not make up for three times the latency."""
+    rows = [row("int8", 58, 0.8875), row("fp32", 171, 0.8877), row("tiny", 45, 0.8462)]
+    assert names(rows, Standing.FRONT) == ["int8", "tiny"]
+    assert names(rows, Standing.WITHIN_NOISE) == ["fp32"]
+
+
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=9))
-def test_somebody_is_always_on_the_front_and_the_fastest_is_never_dominated_by_pace(
-    points: list[tuple[int, int]],
-) -> None:
-    rows = [row(str(i), p50, top1 / 10, spread=0.4) for i, (p50, top1) in enumerate(points)]
+def test_without_noise_the_front_is_what_nothing_beats(points: list[tuple[int, int]]) -> None:
+    rows = [row(str(i), p50, top1 / 10, n=10**9) for i, (p50, top1) in enumerate(points)]
     found = standings(rows)
-    assert Standing.FRONT in found.values()
-    best = max(range(len(points)), key=lambda i: (points[i][1], -points[i][0]))
-    assert found[str(best)] is Standing.FRONT
+    for i, (p50, top1) in enumerate(points):
+        beaten = any(a <= p50 and b >= top1 and (a, b) != (p50, top1) for a, b in points)
+        assert found[str(i)] is (Standing.DOMINATED if beaten else Standing.FRONT)
 
 
 def test_the_interval_of_an_accuracy_stays_a_share() -> None:
@@ -87,7 +92,8 @@ def test_the_interval_of_an_accuracy_stays_a_share() -> None:
 def test_the_report_says_and_draws_the_front() -> None:
     summary = summarise(make_sweep())
     said = {s.lead: s.text for s in sentences(summary)}
-    assert said["Pareto front"].startswith("student in litert, separable in onnxruntime")
+    assert said["Pareto front"].startswith("student in litert")
+    assert "ithin the noise of it: " in said["Pareto front"]
     drawing = scatter(summary.sections[0])
     assert drawing is not None
     front = re.search(r'<path d="M([\d.]+) [^"]*" fill="none" class="front"/>', drawing)

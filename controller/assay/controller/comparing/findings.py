@@ -184,16 +184,22 @@ def _best_trade(section: Section, ranked: Sequence[Row]) -> Sentence | None:
 
 
 def _pareto(ranked: Sequence[Row]) -> Sentence | None:
-    """What nothing beats in both latency and accuracy; a front of one is said by others."""
+    """What nothing beats in both latency and accuracy, as far as noise lets one say so."""
     standing = standings(ranked)
-    front = [row_name(r) for r in ranked if standing.get(r.cell.cell_key) is Standing.FRONT]
-    near = [row_name(r) for r in ranked if standing.get(r.cell.cell_key) is Standing.WITHIN_NOISE]
     if len(standing) < 2:
         return None
-    text = f"{_listed(front)}: no other is both faster and more accurate"
+    by_pace = sorted(ranked, key=lambda r: r.figures.p50.value if r.figures.p50 else math.inf)
+    front, near = (
+        [row_name(r) for r in by_pace if standing.get(r.cell.cell_key) is kind]
+        for kind in (Standing.FRONT, Standing.WITHIN_NOISE)
+    )
+    said = []
+    if front:
+        said.append(f"{_listed(front)}: no other is both faster and more accurate")
     if near:
-        text += f". Within the noise of it: {_listed(near)}"
-    return Sentence("Pareto front", text + ".")
+        lead = "within the noise of it" if front else "not told apart by noise"
+        said.append(f"{lead}: {_listed(near)}")
+    return Sentence("Pareto front", "; ".join(said) + ".")
 
 
 def _smallest(ranked: Sequence[Row]) -> Sentence:

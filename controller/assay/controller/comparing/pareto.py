@@ -1,8 +1,7 @@
 """Which cells are worth a look: nothing else is both faster and more accurate. Pure.
 
-Estimates alone would make a front of luck. So a cell leaves it only where another one is clearly
-better in one of the two, their intervals apart, and no worse in the other; a cell that is beaten in
-estimates only stays *within the noise* of the front.
+Estimates alone would make a front of luck, so a lead counts only where it is clear: of p50 where
+the ranges lie apart, of accuracy where the difference exceeds 1.96 of its standard errors.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ _Z = 1.96
 
 
 class Standing(enum.Enum):
-    """Where a cell lies: FRONT by its estimates, WITHIN_NOISE of it, or clearly DOMINATED."""
+    """FRONT: whoever is clearly better in one of the two is clearly worse in the other. DOMINATED:
+    another is clearly better in one and no worse in the other. WITHIN_NOISE: neither is sure."""
 
     FRONT = "front"
     WITHIN_NOISE = "within_noise"
@@ -28,47 +28,57 @@ class Standing(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A cell's p50 and accuracy, each with its interval."""
-
+class _Point:
     p50: Estimate
     top1: float
-    top1_low: float
-    top1_high: float
+    error: float  # one standard error of top1
 
 
 def standings(rows: Sequence[Row]) -> Mapping[str, Standing]:
     """The standing of every cell that counts and has an accuracy, by its key."""
     points = {
-        row.cell.cell_key: candidate(row.figures.p50, row.figures.quality)
+        row.cell.cell_key: _Point(p50, quality.top1, _standard_error(quality))
         for row in rows
-        if row.counts and row.figures.p50 is not None and row.figures.quality is not None
+        if row.counts and (p50 := row.figures.p50) and (quality := row.figures.quality)
     }
     return {key: _standing(point, list(points.values())) for key, point in points.items()}
 
 
-def candidate(p50: Estimate, quality: Quality) -> Candidate:
-    """A cell as a point with its noise."""
-    return Candidate(p50, quality.top1, *accuracy_span(quality))
-
-
 def accuracy_span(quality: Quality) -> tuple[float, float]:
     """The 95 % interval of a top-1 accuracy, by the normal approximation."""
-    reach = _Z * math.sqrt(quality.top1 * (1 - quality.top1) / max(1, quality.n))
+    reach = _Z * _standard_error(quality)
     return max(0.0, quality.top1 - reach), min(1.0, quality.top1 + reach)
 
 
-def _standing(point: Candidate, others: Sequence[Candidate]) -> Standing:
-    if any(_clearly_beats(other, point) for other in others):
+def _standard_error(quality: Quality) -> float:
+    return math.sqrt(quality.top1 * (1 - quality.top1) / max(1, quality.n))
+
+
+def _standing(point: _Point, others: Sequence[_Point]) -> Standing:
+    if any(_dominates(other, point) for other in others):
         return Standing.DOMINATED
-    return Standing.WITHIN_NOISE if any(_beats(o, point) for o in others) else Standing.FRONT
+    contested = any(
+        (_faster(other, point) and not _more_accurate(point, other))
+        or (_more_accurate(other, point) and not _faster(point, other))
+        or _beats(other, point)
+        for other in others
+    )
+    return Standing.WITHIN_NOISE if contested else Standing.FRONT
 
 
-def _beats(one: Candidate, other: Candidate) -> bool:
+def _beats(one: _Point, other: _Point) -> bool:
+    """In estimates, which may be luck."""
     no_worse = one.p50.value <= other.p50.value and one.top1 >= other.top1
     return no_worse and (one.p50.value < other.p50.value or one.top1 > other.top1)
 
 
-def _clearly_beats(one: Candidate, other: Candidate) -> bool:
-    faster = one.p50.restarts > 1 and one.p50.clear_of(other.p50)
-    return _beats(one, other) and (faster or one.top1_low > other.top1_high)
+def _dominates(one: _Point, other: _Point) -> bool:
+    return _beats(one, other) and (_faster(one, other) or _more_accurate(one, other))
+
+
+def _faster(one: _Point, other: _Point) -> bool:
+    return one.p50.restarts > 1 and one.p50.clear_of(other.p50)
+
+
+def _more_accurate(one: _Point, other: _Point) -> bool:
+    return one.top1 - other.top1 > _Z * math.hypot(one.error, other.error)

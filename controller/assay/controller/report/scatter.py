@@ -167,8 +167,9 @@ def _axes(across: Scale, upwards: Scale, unit: str) -> list[str]:
 
 def _front(marks: Sequence[_Mark], upwards: Scale, standing: Mapping[str, Standing]) -> list[str]:
     """The front as steps (the best accuracy to be had at a latency), and as a band between the
-    steps of its members' best and worst corners."""
-    members = [m for m in marks if standing.get(m.row.cell.cell_key) is Standing.FRONT]
+    steps of the best and the worst corners of all that may belong to it."""
+    out = (None, Standing.DOMINATED)
+    members = [m for m in marks if standing.get(m.row.cell.cell_key) not in out]
     if not members:
         return []
     spans = [accuracy_span(m.quality) for m in members]
