@@ -76,6 +76,20 @@ def recurrent(path: Path) -> Path:
     return save_onnx(path, nodes, ins, outs, stored)
 
 
+def cache(path: Path) -> Path:
+    """A token and what came before -> y and one more of what came before, as decoders do it."""
+    need(module="onnx")
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Concat", ["past", "token"], ["present"], axis=1),
+        helper.make_node("ReduceMean", ["present"], ["y"], axes=[1], keepdims=0),
+    ]
+    ins = [info("past", "FLOAT", 1, "past_length", 8), info("token", "FLOAT", 1, 1, 8)]
+    outs = [info("y", "FLOAT", 1, 8), info("present", "FLOAT", 1, "total_length", 8)]
+    return save_onnx(path, nodes, ins, outs)
+
+
 def table(path: Path) -> Path:
     """A row of several types -> a number and the row's name."""
     need(module="onnx")

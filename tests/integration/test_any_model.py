@@ -25,7 +25,7 @@ from assay.controller.variants.add import add_variant
 from assay.controller.variants.own_inputs import Declared
 from assay.controller.variants.resizing import at_dims
 from assay.core.cas import ContentStore
-from assay.core.errors import RuntimeRejected, SpecError, WorkerOom
+from assay.core.errors import BadInputs, RuntimeRejected, SpecError, WorkerOom
 from assay.core.model import (
     CpuFacts,
     DeviceFacts,
@@ -201,6 +201,13 @@ def test_sizes_nobody_chose_are_told_where_a_model_does_not_run_with_them(lab: L
     assert record.files["model/onnx"].cost.macs == 32 * 4
     with pytest.raises(SpecError, match=r"sweep: dims: narrow at sequence=48: .*cannot run"):
         at_dims([record], {"sequence": 48}, lab.blobs, "sweep")
+
+
+def test_state_that_grows_is_refused_by_name_and_runs_without(lab: Lab) -> None:
+    path = anymodels.cache(lab.folder / "cache.onnx")
+    with pytest.raises(BadInputs, match=r"state.past: output present has the shape \(1, 17, 8\)"):
+        lab.add(path, Declared(state={"past": "present"}))
+    assert lab.add(path, Declared()).notes["onnx.dims"] == "past_length=16 (proposed)"
 
 
 def test_a_model_that_never_ends_or_eats_all_memory_is_refused_in_time(lab: Lab) -> None:

@@ -95,6 +95,16 @@ def test_real_values_settle_sizes_and_are_no_synthetic_input(tmp_path: Path) -> 
     assert told.startswith("real.npz: m (sha256:")
 
 
+def test_real_text_is_taken_as_it_is(tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", name=np.array([["Ähre"], ["oat"], [""]]))
+    (tmp_path / "inputs.toml").write_text('[inputs.name]\nvalues = "rows.npz"\n')
+    name = TensorSpec("name", "str", (None, 1), ("N", ""))
+    made = make([name], OUT, load_inputs(tmp_path / "inputs.toml"))
+    assert made.arrays["name"].tolist() == [["Ähre"], ["oat"], [""]] and made.dataset == "rows"
+    with pytest.raises(UsageError, match=r"inputs.name: str has no range: give values from a file"):
+        make([name], OUT, Declared(rules={"name": Rule(low=0, high=1)}))
+
+
 def test_one_input_made_up_makes_them_synthetic(tmp_path: Path) -> None:
     np.savez(tmp_path / "real.npz", ids=np.arange(30).reshape(5, 6))
     declared = load_inputs(written(tmp_path, '[inputs.ids]\nvalues = "real.npz"\n'))
