@@ -31,6 +31,7 @@ def configuration(root: Path, controller: ServingController) -> Path:
         ("        authorization: {type: Bearer, credentials_file: viewer.token}\n", ""),
         ("        tls_config: {ca_file: ca.crt}\n", ""),
         ("scrape_interval: 15s", "scrape_interval: 5s\n  evaluation_interval: 5s"),
+        ("scrape_interval: 60s", "scrape_interval: 20s"),
         ("scrape_timeout: 10s", "scrape_timeout: 5s"),
         ("refresh_interval: 30s", "refresh_interval: 5s"),
     ):

@@ -189,6 +189,7 @@ def configuration(root: Path, home: Home, controller: ControllerProcess) -> Path
         ("127.0.0.1:9464", f"127.0.0.1:{serving.metrics_port}"),
         ("127.0.0.1:9465", f"127.0.0.1:{serving.live_port}"),
         ("scrape_interval: 15s", "scrape_interval: 1s\n  evaluation_interval: 1s"),
+        ("scrape_interval: 60s", "scrape_interval: 1s"),
         ("scrape_timeout: 10s", "scrape_timeout: 1s"),
         ("refresh_interval: 30s", "refresh_interval: 1s"),
     ):

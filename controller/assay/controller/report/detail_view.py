@@ -190,11 +190,17 @@ def _variant_facts(record: VariantRecord | None, rows: Sequence[Row]) -> tuple[P
         if about.get(key) is not None:
             found.append((label, _short(about[key])))
     found += [
-        (key.replace("_", " ").capitalize(), text)
+        (_label(key), text)
         for key, text in sorted(record.notes.items())
         if key not in ("summary", "tools")
     ]
     return tuple(found)
+
+
+def _label(key: str) -> str:
+    """``onnx.controller_top1`` as ``Controller top1, onnx``."""
+    file, dot, what = key.rpartition(".")
+    return what.replace("_", " ").capitalize() + (f", {file}" if dot else "")
 
 
 def _file_text(row: Row) -> str:
