@@ -5,7 +5,7 @@
 Starts a real controller on a store that fills the page's budget and calls Sync, one call after
 another, while every second another result of a running sweep makes the page be rendered anew; by
 turns with and without ``/metrics`` and the live page. Prints one JSON object: median and p99 of
-Sync for both, and how often the page was rendered.
+Sync for both, their ratio, and how often the page was rendered.
 """
 
 from __future__ import annotations
@@ -71,10 +71,12 @@ def measure(home: Home, options: argparse.Namespace) -> dict[str, object]:
                     took[name] += calls(caller, store, device_id, more, options.seconds)
                     renders += rendered(serving) - before
                 process.end()
+    found = {name: figures(values) for name, values in took.items()}
     return {
         "lines_per_render": options.devices * options.variants * 2 * 30,
         "renders": renders,
-        "sync_ms": {name: figures(values) for name, values in took.items()},
+        "sync_ms": found,
+        "p99_ratio": round(found["watched"]["p99"] / found["alone"]["p99"], 2),
         "load": round(os.getloadavg()[0], 1),
     }
 

@@ -34,10 +34,18 @@ class Child:
         while True:
             await asyncio.to_thread(self.process.wait)
             _log.error("process died", process=self.name, status=self.process.returncode)
-            await asyncio.sleep(_RESTART_S)
-            self.process, self.ports = await asyncio.to_thread(
-                _start, self.name, self._command, self.ports
-            )
+            while not await self._started_again():
+                pass
+
+    async def _started_again(self) -> bool:
+        await asyncio.sleep(_RESTART_S)
+        again = asyncio.to_thread(_start, self.name, self._command, self.ports)
+        try:
+            self.process, self.ports = await again
+        except AssayError as error:
+            _log.error("process not started again", process=self.name, error=str(error))
+            return False
+        return True
 
     def stop(self) -> None:
         """Ends it, gently first."""
