@@ -26,6 +26,7 @@ from assay.agent.runtimes.base import (
     raw,
     refusal,
 )
+from assay.agent.runtimes.litert_delegate import ExternalDelegate, external_delegate
 from assay.agent.runtimes.litert_graph import LiteRtGraph
 from assay.core.errors import AssayError, RuntimeAbsent, RuntimeRejected
 from assay.core.model import MEDIA_TFLITE, Absent, Fidelity, RuntimeFacts, RuntimeSpec
@@ -81,15 +82,14 @@ class LiteRt:
     @classmethod
     def load(cls, model: Path | bytes, spec: RuntimeSpec) -> LiteRtModel:
         """Makes an interpreter and allocates its tensors; provider ``XNNPACK`` (the default) or
-        ``builtin``, no options."""
+        ``builtin``; the options name a delegate (:mod:`.litert_delegate`)."""
         library, version = _library()
         check_version(cls.name, version, spec)
         if spec.provider not in ("", _XNNPACK, _BUILTIN):
             raise RuntimeAbsent(f"LiteRT has {_XNNPACK} and {_BUILTIN}, not {spec.provider}")
-        if spec.options:
-            raise RuntimeRejected(f"LiteRT takes no options; given: {', '.join(spec.options)}")
+        delegate = external_delegate(library, spec.options)
         resolvers = library.OpResolverType
-        plain = spec.provider == _BUILTIN
+        plain = spec.provider == _BUILTIN or delegate is not None
         try:
             interpreter = library.Interpreter(
                 model_content=model if isinstance(model, bytes) else model.read_bytes(),
@@ -97,11 +97,12 @@ class LiteRt:
                 experimental_op_resolver_type=resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
                 if plain
                 else resolvers.AUTO,
+                experimental_delegates=[] if delegate is None else [delegate.delegate],
             )
             allocated = _allocate(interpreter)
         except _FAILURES as error:
             raise refusal("LiteRT refused the model", error) from error
-        return LiteRtModel(interpreter, version, spec, allocated=allocated)
+        return LiteRtModel(interpreter, version, spec, delegate, allocated=allocated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +122,17 @@ class LiteRtModel:
     """An interpreter; see :class:`assay.agent.runtimes.base.LoadedModel`."""
 
     def __init__(
-        self, interpreter: Any, version: str, spec: RuntimeSpec, *, allocated: bool = True
+        self,
+        interpreter: Any,
+        version: str,
+        spec: RuntimeSpec,
+        delegate: ExternalDelegate | None = None,
+        *,
+        allocated: bool = True,
     ) -> None:
         self._interpreter = interpreter
-        self._asked = spec.provider
+        self._delegate = delegate
+        self._asked = spec.provider == _XNNPACK or delegate is not None
         self.runtime_version = version
         details = interpreter.get_input_details()
         self._outputs = interpreter.get_output_details()
@@ -164,12 +172,13 @@ class LiteRtModel:
 
     def placement(self) -> tuple[str, ...]:
         """Which operators the delegate took, and which it left."""
-        parts = zip((_XNNPACK, _BUILTIN), LiteRtGraph(self._interpreter).placed(), strict=True)
+        name = _XNNPACK if self._delegate is None else self._delegate.name
+        parts = zip((name, _BUILTIN), LiteRtGraph(self._interpreter).placed(), strict=True)
         return tuple(placed(where, counts) for where, counts in parts if counts)
 
     def fallback(self) -> str:
-        """Operators that XNNPACK left to the built-in kernels, where it was asked for by name."""
-        if self._asked != _XNNPACK:
+        """Operators that the delegate left to the built-in kernels, where the run asks for it."""
+        if not self._asked:
             return ""
         return listed(LiteRtGraph(self._interpreter).placed()[1])
 
