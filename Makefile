@@ -11,13 +11,14 @@ comma   := ,
 EXTRAS  := agent,onnxruntime,litert,controller,variants$(if $(filter yes,$(LITERT)),$(comma)variants-litert)
 GENERATOR := build/generator
 
-.PHONY: demo watch-demo dashboards test lint protos protos-check docs docs-check test-system soak wheelhouse clean help
+.PHONY: demo watch-demo dashboards test lint protos protos-check docs docs-check test-system test-packaging soak wheelhouse clean help
 
 help:
 	@echo "make demo         the whole path on real data: build, measure, report"
 	@echo "make watch-demo   the demo's sweep, watched: live page, Prometheus, alerts"
 	@echo "make test         everything that needs no root"
 	@echo "make test-system  what needs root and Debian packages"
+	@echo "make test-packaging  the agent on Python 3.10 to 3.13; what every kind of board would install"
 	@echo "make wheelhouse   what hosts without internet need; TARGETS='agent:3.11:aarch64 ...'"
 	@echo "make protos       generate assay.v1 anew      make docs   write the generated reference pages"
 
@@ -53,7 +54,7 @@ dashboards: $(VENV)/.test
 	@$(BIN)/python -m dashboards.build
 
 test: $(VENV)/.test lint protos-check docs-check
-	$(BIN)/pytest -n 2 --dist loadfile -m 'not system and not soak'
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not system and not soak and not packaging'
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -89,6 +90,10 @@ docs-check: $(VENV)/.test
 test-system: $(VENV)/.test-system
 	@tests/system/install-packages
 	$(BIN)/pytest -m 'system and not soak'
+
+# The agent on every Python it claims, and what pip would install on every kind of board.
+test-packaging: $(VENV)/.test
+	$(BIN)/pytest -rs -m packaging tests/packaging $(ARGS)
 
 # Long ones, and those that need a quiet machine.
 soak: $(VENV)/.test-system
