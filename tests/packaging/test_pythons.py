@@ -62,7 +62,7 @@ def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:
     return [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
 
 
-def tests_of_the_agent() -> list[str]:
+def files_of_the_agent() -> list[str]:
     """Unit and contract tests that run where only the agent is installed."""
     files = [p for kind in ("unit", "contract") for p in (REPOSITORY / "tests" / kind).glob("*.py")]
     return sorted(
@@ -92,7 +92,7 @@ def test_what_is_claimed_is_what_is_tested() -> None:
 
 
 def test_the_agents_tests_are_found() -> None:
-    found = tests_of_the_agent()
+    found = files_of_the_agent()
     assert "tests/contract/test_samplers.py" in found
     assert "tests/contract/test_runtimes.py" in found
     assert "tests/unit/test_device_detect.py" in found
@@ -110,7 +110,7 @@ def test_the_agent_passes_its_tests(version: str, tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "ASSAY"))}
     done = subprocess.run(
         [python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-m", "not system and not soak",
-         "-p", "no:cacheprovider", "-o", "pythonpath=.", *tests_of_the_agent()],
+         "-p", "no:cacheprovider", "-o", "pythonpath=.", *files_of_the_agent()],
         cwd=REPOSITORY, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:]
