@@ -10,7 +10,7 @@ import sqlite3
 import tarfile
 import tempfile
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from assay.controller.home import Home
 from assay.core import digest as digests
@@ -101,14 +101,31 @@ def _kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 def _unpack(source: Path, folder: Path) -> None:
     try:
         with tarfile.open(source) as tar:
-            # The filter refuses names that lead out of the folder, links and devices.
-            tar.extractall(folder, filter="data")
+            for member in tar:
+                _unpack_one(tar, member, folder)
     except FileNotFoundError:
         raise NotFound(f"{source} is not there") from None
     except (tarfile.TarError, EOFError) as error:
         raise BadMessage(f"{source} is no whole backup: {error}") from None
     if not (folder / _DATABASE).is_file():
         raise BadMessage(f"{source} is no backup: it holds no {_DATABASE}")
+
+
+def _unpack_one(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    # By hand: Debian 12's Python has no extraction filters yet.
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
+        raise tarfile.TarError(f"{member.name!r} is neither file nor directory of a home")
+    target = folder / name
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    content = tar.extractfile(member)
+    assert content is not None  # it is a file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        shutil.copyfileobj(content, file)
+    target.chmod(member.mode & 0o777)
 
 
 def _check_database(path: Path) -> None:
