@@ -22,9 +22,11 @@ from assay.controller.identity.pki import Authority
 from assay.controller.live.access import Access, access_for, viewer_token, viewer_token_path
 from assay.controller.live.server import LiveServer
 from assay.controller.live.source import StateReader
-from assay.controller.live.state import snapshot
+from assay.controller.live.state import snapshot, sweep_row
 from assay.controller.metrics.discovery import targets
+from assay.controller.metrics.exposition_fleet import view_of
 from assay.controller.metrics.vitals import Vitals
+from assay.controller.planning.progress import measure_progress
 from assay.controller.records import DeviceState, SweepState
 from assay.core.cas import ContentStore
 from assay.core.errors import PortInUse
@@ -83,6 +85,18 @@ def test_a_sweep_says_what_its_report_says(live: LiveServer) -> None:
     assert status == 200 and "Fastest" in body
     status, report, _ = page(live, "/report/demo")
     assert status == 200 and "<title>demo – Assay report</title>" in report
+
+
+@pytest.mark.parametrize(
+    ("left_s", "said"),
+    [(3, "10 s"), (96.4, "100 s"), (125, "2 min"), (3590, "1 h 0 min"), (12_000, "3 h 20 min")],
+)
+def test_time_left_has_no_digits_it_does_not_know(left_s: float, said: str) -> None:
+    data = make_sweep()
+    progress = measure_progress(data.sweep, data.rounds, data.results)
+    progress = replace(progress, state=SweepState.RUNNING, left_ns=round(left_s * 1e9))
+    view = view_of(data.sweep, data.rounds, data.results)
+    assert sweep_row(replace(view, progress=progress))["left"] == f"about {said} left"
 
 
 def test_a_result_shows_every_sample(live: LiveServer, store: FakeStore) -> None:

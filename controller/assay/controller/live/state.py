@@ -82,7 +82,7 @@ def device_rows(state: LiveState) -> list[dict[str, Any]]:
 def sweep_row(view: SweepView) -> dict[str, Any]:
     """A sweep's line."""
     progress = view.progress
-    left = f"about {duration(progress.left_ns)} left" if progress.left_ns else ""
+    left = f"about {_roughly(progress.left_ns)} left" if progress.left_ns else ""
     return {
         "name": view.record.name,
         "state": progress.state.value,
@@ -91,6 +91,15 @@ def sweep_row(view: SweepView) -> dict[str, Any]:
         "left": left if not progress.ended else "",
         "verdicts": [(k, progress.verdicts.get(k, 0)) for k in ("valid", "suspect", "invalid")],
     }
+
+
+def _roughly(ns: float) -> str:
+    """An estimate without digits it does not have: 40 s, 7 min, 3 h 20 min."""
+    seconds = ns / 1e9
+    if seconds < 100:
+        return f"{max(10, 10 * round(seconds / 10))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
 def result_row(record: ResultRecord) -> dict[str, Any]:
