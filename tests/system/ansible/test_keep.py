@@ -151,8 +151,8 @@ def test_a_board_with_a_new_disk_gets_its_name_and_a_new_identity(
     nuc.install()
     nuc.start()
     nuc.wait()
-    # Whether that is the same board or the name is used twice, only a person knows.
-    refused = fleet.play("deploy", "--limit", "nuc", **own_index).ended(2)
+    # A name whose device is online is not taken from it.
+    refused = fleet.play("deploy", "--limit", "nuc", agent_name="pi", **own_index).ended(2)
     assert "Is the name used twice?" in refused.output
     fleet.play("deploy", "--limit", "nuc", agent_replace="always", **own_index).ended()
     assert fleet.device_id("nuc") != before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class Cgroup:
         """Kills what is inside and removes the group with everything below it."""
         self.kill()
         for path in self._paths:
-            processes.eventually(lambda path=path: _removed(path), f"{path} empty")
+            processes.eventually(functools.partial(_removed, path), f"{path} empty")
             with contextlib.suppress(OSError):
                 path.parent.rmdir()
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
-from tests.system.hosts import cgroups
+from tests.system.hosts import cgroups, trees
 from tests.system.hosts.image import base_image, recipe_of_this_machine
 from tests.system.hosts.machine import Machine
 from tests.system.hosts.network import Lan
@@ -62,7 +61,7 @@ class Lab:
     def close(self) -> None:
         """Everything off and away."""
         with contextlib.ExitStack() as stack:
-            stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+            stack.callback(trees.remove, self.directory)
             stack.callback(self.lan.close)
             for machine in self.machines.values():
                 stack.callback(machine.close)
@@ -76,4 +75,4 @@ def lab_directory() -> Path:
 def _remove_stale(labs: Path) -> None:
     for path in labs.glob("*"):
         if path.name.isdecimal() and not Path(f"/proc/{path.name}").exists():
-            shutil.rmtree(path, ignore_errors=True)
+            trees.remove(path)

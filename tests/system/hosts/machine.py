@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.system.hosts import processes
+from tests.system.hosts import processes, trees
 from tests.system.hosts.cgroups import Cgroup
 from tests.system.hosts.image import USER
 from tests.system.hosts.network import PREFIX, Lan
@@ -54,7 +54,7 @@ class Machine:
     def install(self) -> None:
         """A disk as after a new installation, with its own host key and the tests' public key."""
         for layer in ("upper", "work", "root"):
-            shutil.rmtree(self._directory / layer, ignore_errors=True)
+            trees.remove(self._directory / layer)
             (self._directory / layer).mkdir(parents=True)
         self._let_in(self.upper / "root", 0)
         self._let_in(self.upper / f"home/{USER}", _FIRST_UID)
