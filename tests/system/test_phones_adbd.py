@@ -279,7 +279,7 @@ def test_a_run_gives_the_binarys_numbers(bench: Bench, server: AdbServer, tmp_pa
         isinstance(found.energy, Absent)
         and "median=14570" in found.conditions.notes["binary_output"]
     )
-    assert found.environment["fidelity"] == "external_binary"
+    assert found.environment["fidelity"] == found.factors["fidelity"] == "external_binary"
     assert found.environment["isolation"] == "pinned" and found.conditions.measure_cpus == (0,)
 
 

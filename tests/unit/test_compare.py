@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assay.controller.comparing.figures import cell_figures
 from assay.controller.comparing.paired_accuracy import (
     AccuracyFinding,
     compare_accuracy,
@@ -271,6 +273,29 @@ def test_environments_that_differ_are_named() -> None:
     right = make_result(environment=dict(left.environment) | {"governor": "ondemand"}).result
     assert environment_differences(left, left) == []
     assert environment_differences(left, right) == ["governor: performance, ondemand"]
+
+
+def test_factors_that_differ_though_nobody_asked_are_named() -> None:
+    made = make_result().result
+    old = replace(made, factors={"runtime": "onnxruntime 1.31.0", "threads": "1"})
+    new = replace(made, factors={"runtime": "onnxruntime 1.32.0", "threads": "1", "precision": "x"})
+    assert environment_differences(old, old) == []
+    assert environment_differences(old, new) == ["runtime: onnxruntime 1.31.0, onnxruntime 1.32.0"]
+    asked = replace(new.run, runtime=replace(new.run.runtime, version="1.32.0"))
+    assert environment_differences(old, replace(new, run=asked)) == []
+
+
+def test_a_runtime_upgraded_between_two_rounds_is_not_pooled() -> None:
+    first, second, third = (
+        replace(
+            made := make_result(),
+            recorded_ns=number,
+            result=replace(made.result, factors={"runtime": f"onnxruntime {version}"}),
+        )
+        for number, version in enumerate(("1.31.0", "1.32.0", "1.32.0"))
+    )
+    figures = cell_figures([first, second, third])
+    assert figures.counted == (second, third) and figures.elsewhere == (first,)
 
 
 @settings(max_examples=60, deadline=None)

@@ -300,6 +300,27 @@ def test_in_a_sustained_run_throttling_is_a_finding(evidence: Evidence) -> None:
     assert {"finding_throttled", "finding_freq_moved"} & set(conditions.notes)
 
 
+def sustained(evidence: Evidence) -> Evidence:
+    return run(evidence, scenario=Scenario(mode=Mode.SUSTAINED))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "told"),
+    [
+        (sensed("rpi_throttle.bits", "throttle_bits", {0: 0, 3: 0, 6: 0x4, 9: 0x4}), "6.0"),
+        (sensed("cooling.cpu", "cooling_state", {1: 0.0, 4: 2.0, 5: 3.0}), "4.0"),
+        (sensed("cooling.cpu", "cooling_state", {1: 0.0, 9: 0.0}), "none within 10 s"),
+        (after(thermal_throttle_events=3), "some time in the run: only its end was seen"),
+        (CLEAN, None),
+    ],
+)
+def test_a_sustained_run_tells_when_throttling_began(evidence: Evidence, told: str | None) -> None:
+    conditions, verdict = judge(sustained(evidence))
+    assert conditions.notes.get("time_to_throttle_s") == told
+    assert verdict.kind is VerdictKind.VALID
+    assert "time_to_throttle_s" not in judge(evidence)[0].notes
+
+
 def test_hard_reasons_come_first_and_all_are_kept() -> None:
     evidence = report(drift=0.1, steady=False, background_share=0.9)
     _, verdict = judge(replace(evidence, extra=(reason("baseline_drift", "6 %"),)))

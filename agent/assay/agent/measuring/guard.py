@@ -14,11 +14,13 @@ from assay.agent.devices.throttling import throttled_now
 from assay.agent.measuring import reasons as limits
 from assay.agent.measuring.evidence import Evidence, conditions
 from assay.agent.measuring.reasons import is_finding, reason
+from assay.agent.measuring.throttle_time import NOTE, time_to_throttle
 from assay.core import stats
 from assay.core.model import (
     Conditions,
     Isolation,
     Latency,
+    Mode,
     Reason,
     ScenarioKind,
     Verdict,
@@ -36,6 +38,8 @@ def judge(evidence: Evidence) -> tuple[Conditions, Verdict]:
     mode = evidence.run.scenario.mode
     faults = [one for one in seen if not is_finding(one.code, mode)]
     findings = {f"finding_{one.code}": one.detail for one in seen if is_finding(one.code, mode)}
+    if mode is Mode.SUSTAINED and (told := time_to_throttle(evidence)):
+        findings[NOTE] = told
     return conditions(evidence, findings), verdict_of([*faults, *evidence.extra])
 
 

@@ -308,7 +308,11 @@ def _unfinished(
     isolation = Isolation.PINNED if mask else Isolation.NONE
     versions = {facts.name: facts.version for facts in device.runtimes}
     version = versions.get(run.runtime.name, "")
-    factors = {**factors_of(run, None), "runtime": f"{run.runtime.name} {version}".strip()}
+    factors = {
+        **factors_of(run, None),
+        "runtime": f"{run.runtime.name} {version}".strip(),
+        "fidelity": Fidelity.EXTERNAL_BINARY.value,
+    }
     return Measured(
         latency=None,
         cold=None,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 
+from assay.controller.comparing.pairing import environment_differences
 from assay.controller.records import ResultRecord
 from assay.core.model import Absent, Energy, Quality, Result, VerdictKind
 
@@ -69,7 +70,8 @@ class CellFigures:
 
     ``counted`` are the VALID results of one environment, the newest; where there are none the
     figures come from what there is, ``counts`` is False and nothing may be ranked by them.
-    ``elsewhere`` are VALID results of an older environment, left out.
+    ``elsewhere`` are VALID results of an older environment, or of a runtime that was another
+    version though the same was asked for; they are left out.
     """
 
     counts: bool
@@ -108,7 +110,7 @@ def cell_figures(results: Sequence[ResultRecord]) -> CellFigures:
     """The figures of one cell's results, in any order."""
     ordered = sorted(results, key=lambda r: r.recorded_ns)
     valid = [r for r in ordered if is_valid(r.result)]
-    here = [r for r in valid if r.result.environment == valid[-1].result.environment]
+    here = [r for r in valid if not environment_differences(r.result, valid[-1].result)]
     used = here or [r for r in ordered if r.result.latency is not None]
     runs = [r.result for r in used]
     return CellFigures(

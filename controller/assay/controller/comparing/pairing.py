@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from assay.controller.records import ResultRecord
+from assay.core.comparing.factors import undeclared_factors
 from assay.core.comparing.paired import PairedRound, Statistic, differences, figure_of
 from assay.core.model import Result, VerdictKind
 
@@ -34,10 +35,11 @@ def pair_rounds(
 
 
 def environment_differences(left: Result, right: Result) -> list[str]:
-    """The parts of the environment key that differ; results are compared only where there are
-    none."""
-    same_runtime = left.run.runtime.name == right.run.runtime.name
-    return differences(left.environment, right.environment, same_runtime=same_runtime)
+    """The parts of the environment key that differ, and the factors that do although the same was
+    asked; results are compared only where there are none."""
+    one, two = left.run.runtime, right.run.runtime
+    found = differences(left.environment, right.environment, same_runtime=one.name == two.name)
+    return found + undeclared_factors(left.factors, right.factors, one, two)
 
 
 def valid_statistic(result: Result, statistic: Statistic) -> float | None:
