@@ -4,6 +4,7 @@ This file must run on any Python 3: it is what refuses the old ones, so it impor
 Assay at its top and uses no syntax newer than 3.6.
 """
 
+import importlib.util
 import os
 import struct
 import sys
@@ -28,9 +29,19 @@ def python_problem(version: "tuple[int, int]" = sys.version_info[:2]) -> str:
     )
 
 
-def board_problem(machine: str = os.uname().machine, bits: int = struct.calcsize("P") * 8) -> str:
-    """Why a 32-bit user space cannot run the runtimes and what to do, or an empty string."""
-    if bits >= 64:
+def has_ncnn() -> bool:
+    """Whether the one runtime with packages for 32-bit Arm is installed."""
+    return importlib.util.find_spec("ncnn") is not None
+
+
+def board_problem(
+    machine: str = os.uname().machine,
+    bits: int = struct.calcsize("P") * 8,
+    ncnn: "bool | None" = None,
+) -> str:
+    """Why a 32-bit user space cannot run the runtimes and what to do, or an empty string; with ncnn
+    it can."""
+    if bits >= 64 or (has_ncnn() if ncnn is None else ncnn):
         return ""
     told = f"this is a 32-bit system ({machine}); onnxruntime and LiteRT publish nothing for it. "
     if machine in ("aarch64", "x86_64"):
@@ -43,9 +54,9 @@ def board_problem(machine: str = os.uname().machine, bits: int = struct.calcsize
             "Its processor has no 64-bit mode: use a Raspberry Pi 3, Zero 2 or later instead."
         )
     return told + (
-        "If it is a Raspberry Pi 3, 4, 5 or Zero 2, install the 64-bit system image; a 32-bit "
-        "processor (Raspberry Pi 2 and older) waits for the ncnn runtime, the one with 32-bit "
-        "Arm packages."
+        "If it is a Raspberry Pi 3, 4, 5 or Zero 2, install the 64-bit system image; on a 32-bit "
+        "processor (Raspberry Pi 2) install ncnn, which runs there: apt install python3-numpy "
+        "python3-psutil, then pip install --no-deps ncnn (Python 3.10, 3.11 or 3.13)."
     )
 
 
