@@ -20,7 +20,14 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 BUILD = REPOSITORY / "build/pythons"
 EXTRAS = "agent,onnxruntime,litert,ncnn"
 # onnx makes the tiny models, flatbuffers the .tflite ones.
-FOR_TESTS = ("pytest>=9", "pytest-xdist>=3.6", "hypothesis>=6.100", "onnx>=1.20", "flatbuffers")
+FOR_TESTS = (
+    "pytest>=9",
+    "pytest-xdist>=3.6",
+    "pytest-rerunfailures>=15",
+    "hypothesis>=6.100",
+    "onnx>=1.20",
+    "flatbuffers",
+)
 
 
 @cache
@@ -107,7 +114,7 @@ def test_the_agent_passes_its_tests(version: str, tmp_path: Path) -> None:
     need(program="cc")
     wheel = load("packaging/wheelhouse.py").build_assay(tmp_path)
     python = installed(version, wheel)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "ASSAY"))}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_C", "ASSAY"))}
     done = subprocess.run(
         [python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-m", "not system and not soak",
          "-p", "no:cacheprovider", "-o", "pythonpath=.", *files_of_the_agent()],

@@ -283,6 +283,20 @@ def test_a_run_gives_the_binarys_numbers(bench: Bench, server: AdbServer, tmp_pa
     assert found.environment["isolation"] == "pinned" and found.conditions.measure_cpus == (0,)
 
 
+def test_two_phones_are_measured_at_once(bench: Bench, server: AdbServer, tmp_path: Path) -> None:
+    phones = [connected(bench, server, index) for index in (0, 1)]
+    folders = [tmp_path / str(index) for index in (0, 1)]
+    for folder in folders:
+        folder.mkdir()
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(measured, phones, folders, (2, 2)))
+    for one, folder in zip(found, folders, strict=True):
+        assert one.failure is None and one.latency.n == 150, one.failure
+        # Each ran its own model, which its own phone holds.
+        name = digest.of_file(folder / "model.tflite").removeprefix("sha256:")
+        assert name in one.conditions.notes["binary_output"]
+
+
 def test_rails_that_adb_may_read_give_joules_also_on_a_cable(
     bench: Bench, server: AdbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
