@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from assay.controller.planning.cells import cell_key
-from assay.controller.planning.plan import estimate_ns, lease_ns, make_plan, more_rounds
-from assay.controller.records import RoundState
+from assay.controller.planning.plan import estimate_ns, lease_ns, make_plan, more_rounds, poison
+from assay.controller.records import ResultRecord, RoundState
 from assay.core.errors import SpecError
 from assay.core.model import Failure, FailureClass, Reason, RunSpec, VerdictKind
 from tests.planning import (
@@ -184,6 +184,30 @@ def test_a_model_that_cannot_run_is_not_tried_again() -> None:
         for run in r.runs
     ]
     assert more_rounds(made.sweep, made.cells, done, results) == []
+
+
+def brought_down(run: RunSpec, on: str) -> ResultRecord:
+    """A result without an end, from the device ``on``."""
+    found = record(run, VerdictKind.INVALID, Failure(FailureClass.INFRA, "worker_crashed", ""))
+    provenance = replace(found.result.provenance, device_name=on)
+    return replace(found, result=replace(found.result, provenance=provenance))
+
+
+def test_a_variant_that_brings_down_device_after_device_is_poison() -> None:
+    made = plan()
+    done = [replace(r, state=RoundState.DONE) for r in made.rounds]
+    runs = [run for r in done for run in r.runs]
+    sound = [record(run, VerdictKind.VALID) for run in runs if run.variant_name != "int8"]
+    (bad,) = {run.variant_id for run in runs if run.variant_name == "int8"}
+    a_bad_run = next(run for run in runs if run.variant_name == "int8")
+    two = [brought_down(a_bad_run, on) for on in ("one", "two", "two")]
+    assert poison([*sound, *two]) == frozenset()
+    assert more_rounds(made.sweep, made.cells, done, [*sound, *two]) != []
+    three = [*two, brought_down(a_bad_run, "three")]
+    assert poison([*sound, *three]) == {bad}
+    assert more_rounds(made.sweep, made.cells, done, [*sound, *three]) == []
+    once_sound = record(a_bad_run, VerdictKind.INVALID)
+    assert poison([*sound, *three, once_sound]) == frozenset(), "then it is the devices"
 
 
 def test_an_emulated_device_is_not_asked_again_for_what_it_cannot_give() -> None:

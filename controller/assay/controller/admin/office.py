@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from assay.controller.admin.base import CertificateRecord, DeviceChange
+from assay.controller.admin.base import CertificateRecord, DeviceChange, DeviceVerb
 from assay.controller.admin.changes import changed
 from assay.controller.home import Home
 from assay.controller.identity.enrol import check_name, create_token
+from assay.controller.planning import health
 from assay.controller.records import (
     AuditRecord,
     DeviceRecord,
@@ -96,6 +97,8 @@ class Office:
 
         def work() -> DeviceRecord:
             record = changed(self.store.device(name), change)
+            if change.verb is DeviceVerb.RELEASE:
+                record = health.put_on_trial(self.store, record, self.now_ns())
             self.store.update_device(record)
             return record
 

@@ -38,6 +38,9 @@ from assay.core.model import (
 
 _PROCESS_NS = 2_500_000_000  # start, load, floors and end of one run, as seen on x86
 _EVALUATE_NS = 5_000_000_000  # accuracy over a test set of thousands of samples
+
+POISON_DEVICES = 3
+"""A variant whose runs failed for no reason of its own on so many devices is not retried."""
 _STEADY_BLOCKS = 5
 _LABELS = frozenset({"synthetic_input", "outputs_nonfinite"})
 
@@ -105,11 +108,13 @@ def more_rounds(
 
     Empty when nothing is lacking. Cells that failed because of the model itself, or ran under an
     emulator, are not tried again: they would end the same. Nor are those whose results are only
-    labelled (:func:`holds`).
+    labelled (:func:`holds`), nor variants that are :func:`poison`.
     """
     valid = Counter(r.result.run.cell_key for r in results if holds(r.result))
     evaluated = {r.result.run.cell_key for r in results if r.result.quality is not None}
     hopeless = {r.result.run.cell_key for r in results if _is_hopeless(r.result)}
+    poisonous = poison(results)
+    hopeless |= {c.cell_key for c in cells if c.run.variant_id in poisonous}
     queued = Counter(
         run.cell_key
         for r in rounds
@@ -131,6 +136,20 @@ def more_rounds(
             unrated = short - evaluated if wants_accuracy and offset == 0 else set()
             added.append(_round(sweep, group, first + offset, again, evaluate_only=unrated))
     return added
+
+
+def poison(results: Iterable[ResultRecord]) -> frozenset[str]:
+    """Variants that brought down what ran them on :data:`POISON_DEVICES` devices and ran to the end
+    on none: it is not the devices."""
+    failed: dict[str, set[str]] = {}
+    sound: set[str] = set()
+    for result in (record.result for record in results):
+        if result.failure is None:
+            sound.add(result.run.variant_id)
+        elif result.failure.failure_class is FailureClass.INFRA:
+            devices = failed.setdefault(result.run.variant_id, set())
+            devices.add(result.provenance.device_name)
+    return frozenset(v for v, on in failed.items() if len(on) >= POISON_DEVICES) - sound
 
 
 def holds(result: Result) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from assay.controller.canary import canary_variant
+from assay.controller.planning import health
 from assay.controller.planning import plan as planning
 from assay.controller.planning.cells import choose_variants
 from assay.controller.planning.plan import Plan
@@ -96,6 +97,7 @@ def tend(store: Store) -> None:
             store.add_rounds(added)
         else:
             store.set_sweep_state(sweep.sweep_id, SweepState.DONE)
+            health.conclude(store, sweep)
 
 
 def cancel(sweep: SweepRecord, store: Store) -> SweepRecord:
