@@ -22,6 +22,7 @@ from pathlib import Path
 from bench.watch.made import filled, full_sweep
 
 from assay.controller.home import Home
+from assay.controller.live.process import collect_seldom
 from assay.controller.metrics.page import PageSource
 
 MOST_CPU_S = 1.0
@@ -42,6 +43,7 @@ def main() -> int:
 
 def measure(home: Home, devices: int, variants: int) -> dict[str, object]:
     """Fills a store, then renders it after one change after another."""
+    collect_seldom()
     data = full_sweep(devices, variants)
     store, held = filled(home, data, kept_back=_MORE)
     device_id = list(data.devices)[-1]
