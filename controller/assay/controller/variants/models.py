@@ -40,7 +40,6 @@ class Tried:
 
     sources: Mapping[str, str]
     state: str
-    parameters: int
 
 
 class ModelModule(Protocol):

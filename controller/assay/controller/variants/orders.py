@@ -104,12 +104,10 @@ class ModelOrder:
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """What came of it; ``outputs`` is the shape of one sample's."""
+    """What came of it: digests of sources by module, and of the weights it starts with."""
 
     sources: Mapping[str, str]
     state: str
-    parameters: int
-    outputs: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)

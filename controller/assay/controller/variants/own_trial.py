@@ -39,12 +39,7 @@ def try_model(order: ModelOrder, folder: Path, meter: Meter) -> ModelReport:
     _require_classes(order, outputs)
     with told_plainly(f"{order.reference}: reading its weights"):
         state = digest.of_bytes(weight_bytes(net))
-    return ModelReport(
-        sources=source_digests(order.reference, _made_of(net)),
-        state=state,
-        parameters=sum(parameter.numel() for parameter in net.parameters()),
-        outputs=list(outputs.shape[1:]),
-    )
+    return ModelReport(source_digests(order.reference, _made_of(net)), state)
 
 
 def _outputs(order: ModelOrder, net: nn.Module, inputs: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ class _Trials:
                     silence_s=TIME_BOX_S,
                 )
                 report = read_model_report(folder)
-            self._tried[key] = Tried(report.sources, report.state, report.parameters)
+            self._tried[key] = Tried(report.sources, report.state)
         return self._tried[key]
 
 
