@@ -5,6 +5,7 @@ Run by ``make docs`` and ``make docs-check``.
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 import typing
@@ -18,6 +19,7 @@ from pydantic_core import PydanticUndefined
 
 from assay.agent.cli import agent
 from assay.controller.cli import assay
+from assay.controller.exporting.schema import result_schema
 from assay.controller.planning import spec
 from assay.controller.variants import inputs_file
 from assay.core.errors import TABLE
@@ -172,10 +174,16 @@ def inputs_page() -> str:
     return "\n".join(parts)
 
 
+def result_schema_page() -> str:
+    """The JSON Schema of exported results."""
+    return json.dumps(result_schema(), indent=1) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "inputs.md": inputs_page,
     "metrics.md": metrics_page,
+    "result.schema.json": result_schema_page,
     "sweep-file.md": sweep_page,
 }
 
