@@ -3,10 +3,10 @@
     python bench/measurement/repeat.py [A B] [--tries 5] [--profile demo] [--pair other|same]
 
 Runs the command itself, several times, on two pairs: other, which is A and B (a convolutional model
-and one twice as deep where none are given), and same, which is A and a copy of A. Printed is each finding with its ratio and
-interval; exit code 1 where the findings of a pair differ, where one of A and B is inconclusive, or
-where a model is found to differ from its own copy. For an idle machine: about 2.5 minutes a try
-and pair with the profile demo, 6 with quick.
+and one twice as deep where none are given), and same, which is A and a copy of A. Printed is each
+finding with its ratio and interval; exit code 1 where the findings of a pair differ, where one of A
+and B is inconclusive, or where a model is found to differ from its own copy. For an idle machine:
+with the profile demo about 2.5 minutes a try for ten rounds, and as much again for each ten more.
 """
 
 from __future__ import annotations
