@@ -36,7 +36,7 @@ def test_what_is_written_as_toml_is_read_as_it_was(value: Any) -> None:
 
 def test_a_table_lines_up_and_shows_what_is_missing() -> None:
     rows = [{"host": "pi", "state": "in sync"}, {"host": "jetson", "state": None}]
-    assert text.table(rows, ["host", "state"]) == [
+    assert text.table(rows, ["host", "state"]).splitlines() == [
         "host    state",
         "pi      in sync",
         "jetson  -",

@@ -22,13 +22,13 @@ def toml(value):
 
 
 def table(rows, columns):
-    """Lines of a table with a header; a missing value is a dash."""
+    """A table with a header, line by line; a missing value is a dash."""
     cells = [[str(column) for column in columns]]
     cells += [[_cell(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    return [
+    return "\n".join(
         "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
-    ]
+    )
 
 
 def absent(paths):

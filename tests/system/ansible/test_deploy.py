@@ -17,7 +17,7 @@ from tests.system.ansible.fleet import AGENT, DEVICES, Fleet
 from tests.system.ansible.plays import TOKEN
 from tests.system.hosts import processes
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.system
 
 _ASK = """
 import json, sys, urllib.parse, urllib.request

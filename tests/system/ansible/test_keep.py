@@ -19,7 +19,7 @@ from tests.system.ansible.wheels import another_version
 from tests.system.hosts import processes
 from tests.system.hosts.network import GATEWAY
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.system
 
 _PORT = 8099
 
