@@ -12,7 +12,7 @@ from assay.agent.phones.benchmarks import (
     parse_benchncnn,
     parse_perf_test,
 )
-from assay.agent.phones.measure import latency_of
+from assay.agent.phones.latency import latency_of
 from assay.core.errors import BadMessage
 from assay.core.model import Fidelity
 from tests.conftest import SHARED_DATA, need

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,16 +17,15 @@ from assay.agent.measuring.outcome import failure_of
 from assay.agent.phones import conditions as state
 from assay.agent.phones import rails
 from assay.agent.phones.adb import Phone
-from assay.agent.phones.benchmarks import PARSERS, Printed
 from assay.agent.phones.facts import cluster_mask
 from assay.agent.phones.invoke import OUTPUT, PID, STATUS, UNPINNED, command_line, detached
+from assay.agent.phones.latency import latency_of, printed_of
 from assay.agent.phones.rails import Noted, energy_of
 from assay.agent.phones.store import PhoneFiles
 from assay.agent.power.energy import EnergyEstimate
 from assay.core import bundle
 from assay.core.errors import (
     AssayError,
-    BadMessage,
     Cancelled,
     RuntimeAbsent,
     RuntimeRejected,
@@ -42,7 +40,6 @@ from assay.core.model import (
     DeviceFacts,
     Fidelity,
     Isolation,
-    Latency,
     MemorySplit,
     Mode,
     Provenance,
@@ -89,7 +86,7 @@ def measure_on_phone(
     empty = _unfinished(run, device, device_name, started_unix_ns)
     try:
         text, before, after, noted = _observe(bench, run, paths, device, work_dir, on_state, cancel)
-        printed = _printed(run, text)
+        printed = printed_of(run, text)
         latency = latency_of(printed, int(run.profile.t_min_ns))
     except Cancelled:
         raise
@@ -129,60 +126,6 @@ def measure_on_phone(
         verdict=verdict_of(reasons),
         provenance=replace(empty.provenance, duration_ns=time.monotonic_ns() - begin_ns),
         environment=environment,
-    )
-
-
-def latency_of(printed: Printed, duration_ns: int) -> Latency:
-    """What a binary's statistics say; :class:`BadMessage` where it prints no median, for which
-    its mean is no substitute. The interval of the median is the range, the only sure one."""
-    p50 = printed.percentiles_ns.get("p50")
-    if p50 is None:
-        raise BadMessage(
-            "this binary prints no median: use a newer benchmark_model or onnxruntime_perf_test"
-        )
-    low = p50 if printed.min_ns is None else printed.min_ns
-    high = p50 if printed.max_ns is None else printed.max_ns
-    return Latency(
-        n=printed.count,
-        p50_ns=p50,
-        p50_low_ns=low,
-        p50_high_ns=high,
-        p90_ns=_stated(printed, "p90", 0.90),
-        p95_ns=_stated(printed, "p95", 0.95),
-        p99_ns=_stated(printed, "p99", 0.99),
-        p999_ns=None,
-        mean_ns=printed.mean_ns,
-        min_ns=low,
-        max_ns=high,
-        mad_ns=0.0,
-        cv=(printed.std_ns or 0.0) / printed.mean_ns if printed.mean_ns else 0.0,
-        outliers=0,
-        fidelity=Fidelity.EXTERNAL_BINARY,
-        harness_floor_ns=0.0,
-        binding_floor_ns=None,
-        duration_ns=duration_ns,
-    )
-
-
-def _stated(printed: Printed, name: str, quantile: float) -> float | None:
-    enough = printed.count >= n_min(quantile)
-    return printed.percentiles_ns.get(name) if enough else None
-
-
-def _printed(run: RunSpec, text: str) -> Printed:
-    """Statistics of one invocation, or over the single samples of many."""
-    parse = PARSERS[run.runtime.name]
-    parts = text.split("@@run\n")[1:]
-    if len(parts) <= 1:
-        return parse(text)
-    means = [parse(part).mean_ns for part in parts]
-    return Printed(
-        count=len(means),
-        mean_ns=statistics.fmean(means),
-        min_ns=min(means),
-        max_ns=max(means),
-        std_ns=statistics.pstdev(means),
-        percentiles_ns={"p50": statistics.median_low(means)},
     )
 
 
