@@ -19,7 +19,7 @@ from assay.agent.measuring.affinity import CpuChooser
 from tests.conftest import need
 from tests.tinymodels import save_mlp
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 BENCH = (sys.executable, "-m", "assay.agent", "bench", "--profile", "demo", "--format", "json")
 # Without the right to raise itself above others: no SCHED_FIFO, no negative nice value.

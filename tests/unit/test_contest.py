@@ -171,6 +171,16 @@ def test_unlike_conditions_are_refused_by_name_unless_forced() -> None:
     assert contest.differs == ("governor: performance, ondemand",)
 
 
+def test_a_runtime_upgraded_meanwhile_is_refused_by_name() -> None:
+    measure = fakes(0.5)
+
+    def upgraded(side: int, number: int) -> FakeRun:
+        return replace(measure(side, number), factors={"runtime": f"onnxruntime 1.3{side}.0"})
+
+    with pytest.raises(CheckFailed, match=r"runtime: onnxruntime 1\.30\.0, onnxruntime 1\.31\.0"):
+        held(upgraded)
+
+
 def test_each_round_is_told_as_it_comes_out() -> None:
     told: list[RoundSeen] = []
     hold_contest(fakes(0.5), Rules(), max_rounds=3, seed=1, same_runtime=True, on_round=told.append)

@@ -160,6 +160,9 @@ def _seen(
 
 def _check(left: Run, right: Run, tally: _Tally, *, same_runtime: bool, force: bool) -> None:
     found = differences(left.environment, right.environment, same_runtime=same_runtime)
+    versions = [run.factors.get("runtime", "") for run in (left, right)]
+    if same_runtime and versions[0] != versions[1]:
+        found.append(f"runtime: {', '.join(versions)}")
     if found and not force:
         raise CheckFailed(f"not compared, unlike conditions: {'; '.join(found)} (--force does)")
     tally.differs |= set(found)
