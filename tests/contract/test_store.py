@@ -29,7 +29,7 @@ from assay.controller.records import (
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.core.errors import AlreadyExists, NotFound, Unauthenticated
-from assay.core.model import MEDIA_TFLITE, Round
+from assay.core.model import MEDIA_NPZ, MEDIA_TFLITE, Round
 from tests.plane import (
     SECRET_SHA256,
     S,
@@ -798,6 +798,49 @@ class TestUpkeep:
     ) -> None:
         granted = lease(fleet, now_ns=5 * S)
         assert opener().held_rounds("id-bench") == [granted]
+
+    def test_what_records_name_is_named(self, store: Store) -> None:
+        store.add_dataset(dataset())
+        store.add_variant(variant())
+        (split,) = dataset().splits.values()
+        (file,) = variant().files.values()
+        assert file.golden is not None
+        catalogued = {split.digest, file.artifact.digest, file.golden.artifact.digest}
+        assert catalogued <= store.named_artifacts()
+        store.add_device(device())
+        assert ref("model fp32").digest not in store.named_artifacts()
+
+    def test_a_sweep_names_its_files_while_it_runs_and_where_it_has_results(
+        self, store: Store
+    ) -> None:
+        store.add_device(device())
+        names = ("model fp32", "golden fp32", "digits")
+        for sweep_id, round_id in (("s1", "r1"), ("s2", "r2")):
+            store.add_sweep(
+                sweep(sweep_id),
+                [cell(sweep_id=sweep_id)],
+                [queued(round_id, sweep_id=sweep_id)],
+            )
+        assert {ref(name).digest for name in names} <= store.named_artifacts()
+        granted = store.lease_round("id-bench", 100 * S, 0, round_id="r1")
+        assert granted is not None
+        store.set_sweep_state("s1", SweepState.CANCELLED)
+        store.set_sweep_state("s2", SweepState.CANCELLED)
+        assert ref("model fp32").digest in store.named_artifacts(), "the device still holds it"
+        trace = ref("trace", MEDIA_NPZ)
+        store.record("id-bench", [reported(replace(result(granted), trace=trace))], 1)
+        store.release_round("r1", granted.fence, 3)
+        assert {trace.digest, ref("model int8").digest} <= store.named_artifacts()
+
+    def test_a_cancelled_sweep_without_results_names_its_canary_alone(self, store: Store) -> None:
+        store.add_device(device())
+        canary = cell("canary")
+        canary = replace(canary, run=replace(canary.run, canary=True))
+        store.add_sweep(sweep(), [cell(), canary], [queued()])
+        store.set_sweep_state("s1", SweepState.CANCELLED)
+        named = store.named_artifacts()
+        assert ref("model canary").digest in named
+        assert ref("model fp32").digest not in named
 
     def test_counts_name_every_table(self, fleet: Store) -> None:
         counts = fleet.counts()

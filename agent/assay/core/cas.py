@@ -9,9 +9,11 @@ the same content end in the same file.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from assay.core import digest as digests
@@ -41,6 +43,25 @@ class ContentStore:
     def has(self, digest: str) -> bool:
         """Whether the whole file is held."""
         return self._path(digest).is_file()
+
+    def touch(self, digest: str) -> bool:
+        """:meth:`has`, for whoever is about to name the file: it counts as written just now, so
+        that no garbage collection takes it before it is named."""
+        with self._locked(fcntl.LOCK_SH):
+            try:
+                os.utime(self._path(digest))
+            except FileNotFoundError:
+                return False
+            return True
+
+    def remove_untouched(self, digest: str, before_ns: int) -> bool:
+        """Drops the file of ``digest`` unless it was written or touched since; whether it did."""
+        path = self._path(digest)
+        with self._locked(fcntl.LOCK_EX):
+            if not path.is_file() or path.stat().st_mtime_ns >= before_ns:
+                return False
+            path.unlink()
+            return True
 
     def held(self) -> Iterator[tuple[str, int]]:
         """Every digest held, with its size in bytes."""
@@ -83,7 +104,7 @@ class ContentStore:
         what arrived stays for the next attempt.
         """
         final = self._path(ref.digest)
-        if final.is_file():
+        if self.touch(ref.digest):
             return final
         partial = self._partial_path(ref.digest)
         try:
@@ -119,6 +140,15 @@ class ContentStore:
         path = self._path(digest)
         if path.is_file():
             shutil.move(path, self._partial / f"{path.name}.corrupt")
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        handle = os.open(self._whole, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, kind)
+            yield
+        finally:
+            os.close(handle)
 
     def _append(
         self, partial: Path, ref: ArtifactRef, chunks: Iterable[bytes], resume: bool

@@ -38,6 +38,11 @@ def is_digest(text: str) -> bool:
     return _PATTERN.fullmatch(text) is not None
 
 
+def found_in(text: str) -> list[str]:
+    """Every digest that ``text`` holds, wherever it stands."""
+    return _PATTERN.findall(text)
+
+
 def hex_of(digest: str) -> str:
     """The 64 hex digits of a digest."""
     return digest.removeprefix(_PREFIX)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from assay.controller.home import Home
+from assay.core.errors import NotFound
+from assay.core.listing import format_option, print_rows
+
+if TYPE_CHECKING:
+    from assay.controller.admin.garbage import Piece
 
 
 @click.group()
@@ -50,3 +58,50 @@ def restore_command(file: Path) -> None:
     home = Home.default()
     restore(file, home)
     click.echo(f"{home.root} restored; `assay doctor` looks it over", err=True)
+
+
+@store.command("gc")
+@click.option(
+    "--grace-hours",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    show_default=True,
+    help="How long a file stays untouched before it may go; 0 only while nothing else runs.",
+)
+@click.option("--dry-run", is_flag=True, help="Only list what would go.")
+@format_option
+def gc_command(grace_hours: float, dry_run: bool, output_format: str) -> None:
+    """Remove the files that nothing names any more, and list them. The controller may run.
+
+    What stays: files of variants, trained networks, datasets, canaries, running sweeps and leased
+    rounds; whatever a result was measured with, and its raw trace; and anything written or looked
+    for within the grace, which a build or an upload may be about to name.
+    """
+    from assay.controller.admin.garbage import collect
+    from assay.controller.admin.office import Caller, Office
+    from assay.controller.store import open_store
+
+    home, now_ns = Home.default(), time.time_ns()
+    if not home.database.exists():
+        raise NotFound(f"{home.root} holds no store; set ASSAY_HOME to the one that is meant")
+    with contextlib.closing(open_store(home)) as opened:
+
+        def work() -> list[Piece]:
+            grace_ns = int(grace_hours * 3_600_000_000_000)
+            return collect(home, opened, now_ns=now_ns, grace_ns=grace_ns, dry_run=dry_run)
+
+        office = Office(home, opened, Caller.of_this_account())
+        gone = work() if dry_run else office.do_local("store gc", work)
+    rows = [
+        {
+            "kind": piece.kind,
+            "file": piece.path.name,
+            "bytes": piece.size_bytes,
+            "age_h": round((now_ns - piece.modified_ns) / 3_600_000_000_000, 1),
+        }
+        for piece in gone
+    ]
+    print_rows(rows, ["kind", "file", "bytes", "age_h"], output_format)
+    size = sum(piece.size_bytes for piece in gone) / 2**20
+    said = "would go" if dry_run else "are gone"
+    click.echo(f"{len(gone)} files, {size:.1f} MiB, {said}", err=True)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path, PurePosixPath
 
 from assay.controller.home import Home
+from assay.controller.store.keeping import keeping
 from assay.core import digest as digests
 from assay.core.errors import AlreadyExists, BadMessage, CheckFailed, NotFound
 
@@ -38,7 +39,11 @@ def back_up(home: Home, target: Path) -> int:
     partial = target.with_name(target.name + ".new")
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        with os.fdopen(handle, "wb") as file, tempfile.TemporaryDirectory(dir=home.root) as folder:
+        with (
+            os.fdopen(handle, "wb") as file,
+            keeping(home),
+            tempfile.TemporaryDirectory(dir=home.root) as folder,
+        ):
             copy = Path(folder) / _DATABASE
             _snapshot(home.database, copy)
             _check_database(copy)

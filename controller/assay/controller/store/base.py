@@ -231,6 +231,11 @@ class Store(Protocol):
     def result(self, attempt_id: str) -> ResultRecord: ...
 
     # upkeep
+    def named_artifacts(self) -> frozenset[str]:
+        """The digests of every file that must be kept: of variants and datasets, of running sweeps
+        and leased rounds, of rounds with a result, traces among them, and of canaries given."""
+        ...
+
     def counts(self) -> Mapping[str, int]:
         """Rows per table, for ``doctor`` and ``/metrics``."""
         ...

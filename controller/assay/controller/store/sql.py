@@ -35,6 +35,7 @@ from assay.controller.store.tables import (
     catalogue,
     enrolment,
     leases,
+    naming,
     recording,
     results,
     sweeps,
@@ -270,6 +271,10 @@ class SqlStore:
     def result(self, attempt_id: str) -> ResultRecord:
         with reading(self._engine) as tx:
             return results.result(tx, attempt_id)
+
+    def named_artifacts(self) -> frozenset[str]:
+        with reading(self._engine) as tx:
+            return naming.named(tx)
 
     def counts(self) -> Mapping[str, int]:
         with reading(self._engine) as tx:
