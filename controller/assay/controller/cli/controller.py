@@ -41,6 +41,13 @@ def controller() -> None:
     help="Operators with a certificate call here.  [default: the home's admin.sock alone]",
 )
 @click.option(
+    "--audit-days",
+    type=click.IntRange(min=0),
+    default=365,
+    show_default=True,
+    help="How long entries of the audit log are kept; 0: for ever.",
+)
+@click.option(
     "--advertise",
     default="",
     help="Host that devices are told to call.  [default: --host, or what they dialled]",
@@ -59,6 +66,7 @@ def serve_command(
     live: bool,
     live_tls: bool,
     admin_port: int | None,
+    audit_days: int,
     advertise: str,
     names: tuple[str, ...],
 ) -> None:
@@ -76,6 +84,7 @@ def serve_command(
         live=live,
         live_tls=live_tls,
         admin_port=admin_port,
+        audit_days=audit_days,
         advertised_host=advertise,
         names=names,
         log_level=ctx.meta.get("assay.level", "info"),

@@ -12,6 +12,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from assay.controller.admin.retention import prune_audit
 from assay.controller.home import Home
 from assay.controller.identity.pki import ServerIdentity
 from assay.controller.server.admin import AdminServicer, Door, OperatorsReflection
@@ -20,21 +21,29 @@ from assay.controller.server.listening import listen, server_credentials
 from assay.controller.store.base import Store
 from assay.core import log
 from assay.core.channel import SERVER_OPTIONS
+from assay.core.errors import AssayError
 from assay.v1 import admin_pb2, admin_pb2_grpc
 
 # Of their own, so that nobody who administers can hold up the fleet.
 _THREADS = 2
 _GRACE_S = 1.0
+_PRUNE_EVERY_S = 3600.0
 _LONGEST_PATH = 107  # of a unix socket, in bytes; the kernel's limit
 
 _log = log.get(__name__)
 
 
 class AdminServer:
-    """Admin, health and reflection in this process's event loop."""
+    """Admin, health and reflection in this process's event loop. The audit log is kept for
+    ``audit_days``; 0: for ever."""
 
-    def __init__(self, home: Home, store: Store, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, home: Home, store: Store, now_ns: Callable[[], int], *, audit_days: int = 0
+    ) -> None:
         self._home = home
+        self._store = store
+        self._now_ns = now_ns
+        self._audit_days = audit_days
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="admin")
         self._door = Door(store, now_ns)
         self._server: grpc.aio.Server | None = None
@@ -53,6 +62,20 @@ class AdminServer:
         if path:
             Path(path).chmod(0o600)
         return path, bound
+
+    async def watch(self) -> None:
+        """Returns never; drops what is too old of the audit log, now and every hour."""
+        while True:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._threads, self._prune)
+            except AssayError as error:
+                _log.error("audit log was not pruned", reason=str(error))
+            await asyncio.sleep(_PRUNE_EVERY_S)
+
+    def _prune(self) -> None:
+        dropped = prune_audit(self._store, self._audit_days, self._now_ns())
+        if dropped:
+            _log.info("audit log was pruned", entries=dropped, older_than_days=self._audit_days)
 
     async def stop(self) -> None:
         """Ends it within a second or two."""

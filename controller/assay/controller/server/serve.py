@@ -53,7 +53,8 @@ class ServeOptions:
     free one; a given one is that one or an error; but without an ``admin_port`` administration is
     by the socket alone. Devices are told to call ``advertised_host``
     (empty: ``host``, or the address they dialled where that is every interface). ``names`` are
-    further names for the server's certificate.
+    further names for the server's certificate. ``audit_days`` is how long the audit log is kept; 0:
+    for ever.
     """
 
     host: str = "127.0.0.1"
@@ -66,6 +67,7 @@ class ServeOptions:
     live: bool = True
     live_tls: bool = False
     admin_port: int | None = None
+    audit_days: int = 365
     advertised_host: str = ""
     names: tuple[str, ...] = ()
     log_level: str = "info"
@@ -121,7 +123,7 @@ async def _serve(
                 advertised_host(options),
             ),
         )
-        admin = AdminServer(home, store, time.time_ns)
+        admin = AdminServer(home, store, time.time_ns, audit_days=options.audit_days)
         parts.push_async_callback(admin.stop)
         admin_socket, admin_port = await admin.start(identity, options.host, options.admin_port)
         serving = ServingController(
@@ -144,9 +146,10 @@ async def _serve(
         await _first_of(
             stop.wait(),
             control.watch(),
+            admin.watch(),
             blobs.watch(),
             *(child.watch() for child in watching),
-            *(tell(child, control.vitals) for child in watching),
+            *(tell(child, control.vitals, control.tally) for child in watching),
         )
         _log.info("controller stopping")
 
