@@ -81,9 +81,7 @@ def base_image(cache: Path, recipe: Recipe) -> Path:
 
 
 def _build(root: Path, recipe: Recipe) -> None:
-    # Since Debian 13 promtool is a package of its own.
     fetch = " ".join(("apt-get -q -y -d --no-install-recommends install", *_LAID_BY))
-    fetch += r" \$(apt-cache pkgnames promtool)"
     mask = " ".join(("systemctl -q mask", *_MASKED))
     _run(
         [
