@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from assay.controller.comparing.sweep_data import SweepData
 from assay.controller.metrics.exposition import Point, within_budget
 from assay.controller.metrics.page import render_once
+from assay.controller.metrics.tally import Tallied, Tally
 from assay.controller.metrics.text import Families
 from assay.controller.records import SweepState
 from assay.core.metrics import AGENT_METRICS, CATALOGUE, CONTROLLER_METRICS, LABELS, METRICS
@@ -119,9 +120,35 @@ def test_every_controller_metric_can_be_rendered() -> None:
         results=tuple(replace(r, result=replace(r.result, sweep_id="s2")) for r in spoilt.results),
     )
     store = FakeStore(replace(data, results=results), other)
-    page = render_once(store, vitals=lambda: {"id-pi-bench-1": make_vitals()}).decode()  # type: ignore[arg-type]
+    tally = Tally()
+    tally.called("/assay.v1.Fleet/Sync", "OK")
+    page = render_once(
+        store,  # type: ignore[arg-type]
+        vitals=lambda: {"id-pi-bench-1": make_vitals()},
+        counts=tally.now,
+    ).decode()
     shown = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")}
     assert shown == {metric.name for metric in CONTROLLER_METRICS}
+
+
+def test_what_the_control_process_counts_arrives_as_it_was_sent() -> None:
+    tally = Tally()
+    for status in ("OK", "OK", "UNAVAILABLE"):
+        tally.called("/assay.v1.Fleet/Sync", status)
+    tally.queued(3)
+    tally.queued(2)
+    tally.committed(3, 2_000_000, stored=True)
+    counted = Tallied.from_line(tally.now().to_line())
+    assert counted == tally.now()
+    shown = {(name, labels): value for name, labels, value in counted.samples()}
+    assert shown == {
+        ("assay_calls_total", ("Sync", "OK")): 2,
+        ("assay_calls_total", ("Sync", "UNAVAILABLE")): 1,
+        ("assay_commits_total", ()): 1,
+        ("assay_commit_seconds_total", ()): 0.002,
+        ("assay_committed_results_total", ()): 3,
+        ("assay_results_waiting", ()): 2,
+    }
 
 
 def test_latency_is_the_exact_quantile_of_the_middle_run() -> None:

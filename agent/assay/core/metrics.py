@@ -60,6 +60,8 @@ LABELS: dict[str, str] = {
     "dataset": "Dataset a variant was made for.",
     "finding": "`confirmed`, `likely`, `equivalent` or `inconclusive`.",
     "sweep": "Name of a sweep: those that run and the newest five, no more.",
+    "method": "Call of the protocol, e.g. `Sync`.",
+    "status": "Its gRPC status, e.g. `OK`.",
     "class": "Whose fault a failure is: `infra`, `model` or `device`.",
 }
 
@@ -348,6 +350,16 @@ PLANE_METRICS: tuple[Metric, ...] = (
     _gauge("assay_devices", "", ("state",), "Devices by state."),
     _gauge("assay_sweeps", "", ("state",), "Sweeps by state."),
     _gauge("assay_rounds", "", ("state",), "Rounds of running sweeps by state."),
+    _counter(
+        "assay_calls_total",
+        "",
+        ("method", "status"),
+        "Calls by devices and strangers since the controller's start, by what came of them.",
+    ),
+    _counter("assay_commits_total", "", (), "Transactions that wrote results down."),
+    _counter("assay_commit_seconds_total", "seconds", (), "Time those transactions took."),
+    _counter("assay_committed_results_total", "", (), "Results in them, replays included."),
+    _gauge("assay_results_waiting", "", (), "Results that devices wait to have acknowledged."),
     _gauge("assay_store_rows", "", ("table",), "Rows in each table of the store."),
     _gauge(
         "assay_exporter_render_success",

@@ -85,7 +85,7 @@ class _DutyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeW
     DUTY_DRAINING: _Duty.ValueType  # 3
     """the same, and the device is told to take nothing"""
     DUTY_PROBATION: _Duty.ValueType  # 4
-    """only sweeps that try its health; no verb sets it yet"""
+    """only its health canary; `release` sets it and the canary ends it"""
 
 class Duty(_Duty, metaclass=_DutyEnumTypeWrapper):
     """Whether an active device is given work."""
@@ -97,7 +97,7 @@ DUTY_CORDONED: Duty.ValueType  # 2
 DUTY_DRAINING: Duty.ValueType  # 3
 """the same, and the device is told to take nothing"""
 DUTY_PROBATION: Duty.ValueType  # 4
-"""only sweeps that try its health; no verb sets it yet"""
+"""only its health canary; `release` sets it and the canary ends it"""
 Global___Duty: typing_extensions.TypeAlias = Duty
 
 class _SweepState:

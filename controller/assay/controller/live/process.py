@@ -21,6 +21,7 @@ from pathlib import Path
 from assay.controller.home import Home
 from assay.controller.live.server import start_live
 from assay.controller.metrics.exporter import start_exporter
+from assay.controller.metrics.tally import Tallied
 from assay.controller.metrics.vitals import VitalsBoard, from_line
 from assay.core import log
 from assay.core.errors import AssayError
@@ -35,12 +36,14 @@ def main(home: Home, host: str, ports: Mapping[str, int], *, tls: bool) -> None:
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     os.nice(_NICENESS)
     collect_seldom()
-    vitals = VitalsBoard()
+    vitals, counts = VitalsBoard(), Counts()
     with contextlib.ExitStack() as parts:
         bound = {}
         try:
             if "metrics" in ports:
-                exporter = start_exporter(home, host, ports["metrics"], vitals=vitals.all)
+                exporter = start_exporter(
+                    home, host, ports["metrics"], vitals=vitals.all, counts=counts.newest
+                )
                 bound["metrics"] = parts.enter_context(exporter).port
             if "live" in ports:
                 live = start_live(home, host, ports["live"], vitals=vitals.all, tls=tls)
@@ -49,8 +52,23 @@ def main(home: Home, host: str, ports: Mapping[str, int], *, tls: bool) -> None:
             print(f"{error.code} {error}", flush=True)
             return
         print(*(f"{name}={port}" for name, port in bound.items()), flush=True)
-        threading.Thread(target=_listen, args=(vitals, ended), daemon=True).start()
+        threading.Thread(target=_listen, args=(vitals, counts, ended), daemon=True).start()
         ended.wait()
+
+
+class Counts:
+    """The newest counts of the control process; None until it has told some."""
+
+    def __init__(self) -> None:
+        self._held: Tallied | None = None
+
+    def put(self, counts: Tallied) -> None:
+        """Keeps these as the newest."""
+        self._held = counts
+
+    def newest(self) -> Tallied | None:
+        """What was told last."""
+        return self._held
 
 
 def collect_seldom() -> None:
@@ -59,9 +77,12 @@ def collect_seldom() -> None:
     gc.set_threshold(*_COLLECT_AFTER)
 
 
-def _listen(vitals: VitalsBoard, ended: threading.Event) -> None:
+def _listen(vitals: VitalsBoard, counts: Counts, ended: threading.Event) -> None:
     for line in sys.stdin:
-        vitals.put(*from_line(line))
+        if line.startswith("{"):
+            counts.put(Tallied.from_line(line))
+        else:
+            vitals.put(*from_line(line))
     ended.set()
 
 

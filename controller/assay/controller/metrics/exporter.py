@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assay.controller.home import Home
 from assay.controller.metrics.exposition import SERIES_BUDGET
-from assay.controller.metrics.page import Page, PageSource, VitalsSource
+from assay.controller.metrics.page import CountsSource, Page, PageSource, VitalsSource, no_counts
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.core import log
@@ -47,8 +47,10 @@ class Exporter:
         budget: int = SERIES_BUDGET,
         poll_s: float = _POLL_S,
         vitals: VitalsSource = dict,
+        counts: CountsSource = no_counts,
     ) -> None:
         self._vitals = vitals
+        self._counts = counts
         self._open_source = open_source
         self._budget = budget
         self._poll_s = poll_s
@@ -83,7 +85,7 @@ class Exporter:
 
     def _render_until_stopped(self) -> None:
         with self._open_source() as store:
-            source = PageSource(store, self._budget, vitals=self._vitals)
+            source = PageSource(store, self._budget, vitals=self._vitals, counts=self._counts)
             while not self._stop.is_set():
                 started = time.monotonic()
                 self._refresh(source)
@@ -107,6 +109,7 @@ def start_exporter(
     budget: int = SERIES_BUDGET,
     poll_s: float = _POLL_S,
     vitals: VitalsSource = dict,
+    counts: CountsSource = no_counts,
 ) -> Exporter:
     """Serves ``/metrics`` of a home (or of the store a factory opens) from threads of its own.
 
@@ -118,7 +121,7 @@ def start_exporter(
         store = open_store(source) if isinstance(source, Home) else source()
         return contextlib.closing(store)
 
-    return Exporter(opened, host, port, budget=budget, poll_s=poll_s, vitals=vitals)
+    return Exporter(opened, host, port, budget=budget, poll_s=poll_s, vitals=vitals, counts=counts)
 
 
 class _Server(ThreadingHTTPServer):

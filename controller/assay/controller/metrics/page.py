@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ from assay.controller.metrics.exposition_fleet import (
 )
 from assay.controller.metrics.gather import Gathered, SweepReader
 from assay.controller.metrics.running import Catalogue, SweepGroups
+from assay.controller.metrics.tally import Tallied
 from assay.controller.metrics.vitals import Reach, Vitals, reach
 from assay.controller.records import DeviceRecord, RoundState, SweepRecord, SweepState
 from assay.controller.store.base import Store
@@ -34,7 +36,13 @@ _SECOND_NS = 1e9
 
 VitalsSource = Callable[[], Mapping[str, Vitals]]
 
+CountsSource = Callable[[], Tallied | None]
+
 _log = log.get("exporter")
+
+
+def no_counts() -> None:
+    """The counts where no control process runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,10 @@ class PageSource:
         budget: int = SERIES_BUDGET,
         *,
         vitals: VitalsSource = dict,
+        counts: CountsSource = no_counts,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        self._counts = counts
         self._store = store
         self._budget = budget
         self._vitals = vitals
@@ -84,7 +94,8 @@ class PageSource:
             if s.state is SweepState.RUNNING
         }
         results_mark = (counts, sweeps, *running.values())
-        mark = (results_mark, devices, dict(vitals), reached)
+        counted = self._counts()
+        mark = (results_mark, devices, dict(vitals), reached, counted)
         if self._page is not None and mark == self._mark:
             return self._page
         started_ns = time.thread_time_ns()
@@ -103,7 +114,10 @@ class PageSource:
         plain = self._results + plane_page(
             views,
             [self._views[s.sweep_id] for s in shown_sweeps(sweeps)],
-            self._plane(counts, sweeps, reached, running.values(), started_ns),
+            itertools.chain(
+                counted.samples() if counted is not None else (),
+                self._plane(counts, sweeps, reached, running.values(), started_ns),
+            ),
         )
         self._page, self._mark = Page(plain, gzip.compress(plain, 1)), mark
         return self._page
@@ -184,7 +198,8 @@ def render_once(
     budget: int = SERIES_BUDGET,
     *,
     vitals: VitalsSource = dict,
+    counts: CountsSource = no_counts,
     now_ns: Callable[[], int] = time.time_ns,
 ) -> bytes:
     """The page as one would scrape it now, without a server."""
-    return PageSource(store, budget, vitals=vitals, now_ns=now_ns).page().plain
+    return PageSource(store, budget, vitals=vitals, counts=counts, now_ns=now_ns).page().plain

@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 from assay.controller.identity.enrol import Enroller
 from assay.controller.identity.pki import Authority, ServerIdentity
+from assay.controller.metrics.tally import Tally
 from assay.controller.metrics.vitals import VitalsBoard
 from assay.controller.planning import scheduler, sweeps
 from assay.controller.server.desk import Desk
@@ -66,7 +67,8 @@ class ControlServers:
         self._threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="store")
         self._door = ThreadPoolExecutor(_ENROLMENT_THREADS, thread_name_prefix="enrolment")
         self._presence = Presence(store)
-        self._recorder = Recorder(store, now_ns)
+        self.tally = Tally()
+        self._recorder = Recorder(store, now_ns, self.tally)
         self._room = WaitingRoom(lambda: self._blocking(store.wishes))
         self._servers: list[grpc.aio.Server] = []
         self._health = health.aio.HealthServicer()
@@ -74,7 +76,7 @@ class ControlServers:
 
     async def start(self, identity: ServerIdentity, wanted: Listening) -> Listening:
         """Serves; returns ``wanted`` with the ports that were chosen."""
-        fleet = grpc.aio.server(interceptors=[Guard()], options=SERVER_OPTIONS)
+        fleet = grpc.aio.server(interceptors=[Guard(self.tally)], options=SERVER_OPTIONS)
         desk = Desk(self._store, self._presence, self._now_ns)
         enroller = Enroller(self._store, self._authority, self._now_ns)
         fleet_pb2_grpc.add_FleetServicer_to_server(
@@ -86,7 +88,7 @@ class ControlServers:
         mutual = server_credentials(identity, ask_client=True)
         fleet_port = listen(fleet, wanted.host, wanted.fleet_port, mutual, option="--fleet-port")
 
-        enrolment = grpc.aio.server(interceptors=[Guard()], options=SERVER_OPTIONS)
+        enrolment = grpc.aio.server(interceptors=[Guard(self.tally)], options=SERVER_OPTIONS)
         enrolment_pb2_grpc.add_EnrolmentServicer_to_server(
             EnrolmentServicer(
                 enroller,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from assay.controller.metrics.tally import Tally
 from assay.controller.records import Recorded
 from assay.controller.store.base import Store
 from assay.core import log
@@ -34,7 +36,8 @@ class Recorder:
     fsync. :meth:`close` commits what is queued.
     """
 
-    def __init__(self, store: Store, now_ns: Callable[[], int]) -> None:
+    def __init__(self, store: Store, now_ns: Callable[[], int], tally: Tally | None = None) -> None:
+        self._tally = tally or Tally()
         self._store = store
         self._now_ns = now_ns
         self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
@@ -48,6 +51,7 @@ class Recorder:
         if self._closed:
             batch.done.set_exception(Unreachable("the controller is stopping; try again soon"))
         else:
+            self._tally.queued(len(results))
             self._queue.put(batch)
         return batch.done
 
@@ -81,12 +85,15 @@ class Recorder:
 
     def _commit(self, batches: Sequence[_Batch]) -> None:
         entries = [(batch.device_id, batch.results) for batch in batches]
+        size, began_ns = sum(len(b.results) for b in batches), time.monotonic_ns()
         try:
             outcomes = self._store.record_all(entries, self._now_ns())
         except Exception as error:
             # This thread must outlive whatever one batch does to it.
+            self._tally.committed(size, time.monotonic_ns() - began_ns, stored=False)
             self._fail_or_retry(batches, error)
             return
+        self._tally.committed(size, time.monotonic_ns() - began_ns, stored=True)
         for batch, recorded in zip(batches, outcomes, strict=True):
             if batch.done.set_running_or_notify_cancel():
                 batch.done.set_result(recorded)
@@ -94,6 +101,7 @@ class Recorder:
     def _fail_or_retry(self, batches: Sequence[_Batch], error: Exception) -> None:
         if len(batches) > 1:  # one of them may be at fault: find out which
             for batch in batches:
+                self._tally.queued(len(batch.results))
                 self._commit([batch])
             return
         if not isinstance(error, AssayError):

@@ -9,6 +9,7 @@ import sys
 from typing import IO
 
 from assay.controller.home import Home
+from assay.controller.metrics.tally import Tallied, Tally
 from assay.controller.metrics.vitals import VitalsBoard, to_line
 from assay.controller.server.leash import Child
 
@@ -24,17 +25,20 @@ def watching_command(
     return [sys.executable, "-m", module, log_level, style, str(home.root), host, access]
 
 
-async def tell(child: Child, vitals: VitalsBoard) -> None:
-    """Passes vitals on as they come, all of them to a child that was started again; runs until it
-    is cancelled. The control loop does not wait for the child."""
-    told = None
+async def tell(child: Child, vitals: VitalsBoard, tally: Tally) -> None:
+    """Passes vitals and counts on as they come, everything to a child that was started again; runs
+    until it is cancelled. The control loop does not wait for the child."""
+    told, said = None, Tallied()
     while True:
         fresh = vitals.fresh()
         process = child.process
         if process is not told:
-            told, fresh = process, vitals.all()
-        if fresh and process.stdin is not None:
+            told, said, fresh = process, Tallied(), vitals.all()
+        counted = tally.now()
+        if (fresh or counted != said) and process.stdin is not None:
             text = "".join(to_line(name, each) for name, each in fresh.items())
+            text += counted.to_line()
+            said = counted
             with contextlib.suppress(OSError, ValueError):  # it died, and is started again
                 await asyncio.to_thread(_write, process.stdin, text.encode())
         await asyncio.sleep(_PACE_S)
