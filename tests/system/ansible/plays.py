@@ -20,7 +20,7 @@ from tests.system.hosts.lab import Lab
 from tests.system.hosts.machine import ssh_options
 
 COLLECTION = REPOSITORY / "ansible"
-_LIMIT_S = 300.0
+_LIMIT_S = 600.0
 _RECAP = re.compile(r"^(\S+)\s+: (ok=.*)$", re.MULTILINE)
 _TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(?:[\w.]+ : )?(.*)\] \**$")
 _CHANGED = re.compile(r"^changed: \[([^\]\s]+)")
