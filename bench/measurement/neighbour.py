@@ -83,14 +83,15 @@ def _busy(kind: str, share: str, cpu: str) -> int:
     os.sched_setaffinity(0, {int(cpu)})
     memory = np.ones(STREAM_BYTES // 8 if kind == "stream" else 1)
     part = max(len(memory) // 64, 1)
+    parent, at = os.getppid(), 0
     print(flush=True)
-    at = 0
-    while True:
+    while os.getppid() == parent:
         end = time.perf_counter() + float(share) * PERIOD_S
         while time.perf_counter() < end:
             memory[at : at + part] += 1.0
             at = (at + part) % len(memory)
         time.sleep((1 - float(share)) * PERIOD_S)
+    return 0
 
 
 if __name__ == "__main__":
