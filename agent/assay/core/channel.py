@@ -41,10 +41,12 @@ CODE_KEY = "assay-code"
 """Trailing metadata that carries the code of :data:`assay.core.errors.TABLE`."""
 
 # Pings go only while a call is open: they find a NAT that forgot us in under 30 s, and a device
-# that measures (no call open) sends and receives no packet.
+# that measures (no call open) sends and receives no packet. Newer gRPC waits for the answer as long
+# as ping_timeout says (60 s unless set), older for keepalive_timeout.
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", 15_000),
     ("grpc.keepalive_timeout_ms", 8_000),
+    ("grpc.http2.ping_timeout_ms", 14_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 500),
