@@ -8,10 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,6 +38,7 @@ from tests.agent_process import (
     token_for,
 )
 from tests.conftest import need
+from tests.network import Network
 from tests.plane_client import ControllerProcess, controller_process
 from tests.tinymodels import MS, SHORT
 
@@ -218,80 +217,6 @@ def test_a_controller_killed_and_started_again_is_carried_on_with(
         assert names(results) == ["mlp0", "mlp1"]
         assert [record.result.seq % 1000 for record in results] == [1, 1]
         store.close()
-
-
-class Relay:
-    """A TCP relay on the way to a port, which a test can break; it notes when the agent sent
-    something."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self.refusing = False
-        self.sent_at: list[float] = []
-        self._open: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        """Ends every connection and takes no new ones."""
-        self.refusing = True
-        for each in self._open:
-            self._close(each)
-        self._open.clear()
-
-    def close(self) -> None:
-        self.cut()
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            if self.refusing:
-                near.close()
-                continue
-            far = socket.create_connection(("127.0.0.1", self._port))
-            self._open += [near, far]
-            for one, other, up in ((near, far, True), (far, near, False)):
-                threading.Thread(target=self._copy, args=(one, other, up), daemon=True).start()
-
-    def _copy(self, source: socket.socket, target: socket.socket, up: bool) -> None:
-        with suppress(OSError):
-            while data := source.recv(65_536):
-                if up:
-                    self.sent_at.append(time.monotonic())
-                target.sendall(data)
-        self._close(source)
-        self._close(target)
-
-    @staticmethod
-    def _close(each: socket.socket) -> None:
-        with suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
-        each.close()
-
-
-class Network:
-    """Everything between an agent and its controller."""
-
-    def __init__(self, *ports: int) -> None:
-        self.relays = [Relay(port) for port in ports]
-
-    @property
-    def sent_at(self) -> list[float]:
-        """When the agent sent something (CLOCK_MONOTONIC, seconds)."""
-        return [at for relay in self.relays for at in relay.sent_at]
-
-    def cut(self) -> None:
-        for relay in self.relays:
-            relay.cut()
-
-    def mend(self) -> None:
-        for relay in self.relays:
-            relay.refusing = False
 
 
 @pytest.fixture
