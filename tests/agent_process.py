@@ -35,11 +35,13 @@ PATIENCE_S = 120.0
 
 @dataclass(slots=True)
 class AgentProcess:
-    """``assay-agent run`` on ``home``, with its log in a file beside it."""
+    """``assay-agent run`` on ``home``, with its log in a file beside it; ``launcher`` replaces
+    ``-m assay.agent``."""
 
     home: AgentHome
     arguments: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    launcher: Sequence[str] = ("-m", "assay.agent")
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -61,7 +63,7 @@ class AgentProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "assay.agent", "run", *self.arguments, *arguments],
+                [sys.executable, *self.launcher, "run", *self.arguments, *arguments],
                 env={
                     **os.environ,
                     "ASSAY_AGENT_HOME": str(self.home.root),
