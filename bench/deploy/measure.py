@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -71,6 +72,9 @@ def main() -> None:
     if len(set(given.agents)) > 1:
         for run, known in runs.items():
             drawn = drawn_out(known, given.extrapolate)
+            if drawn.wall_s < known[max(known)].wall_s:
+                print(f"{run}: not drawn out, other work disturbed the runs", file=sys.stderr)
+                continue
             print(_row(f"{given.extrapolate} (extrapolated)", run, drawn, "-"))
 
 
