@@ -32,6 +32,11 @@ def document(tmp_path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+def measured(document: Any) -> Any:
+    """The result that has all its parts."""
+    return next(one["result"] for one in document["results"] if one["result"]["energy"])
+
+
 def test_what_is_exported_fits_the_schema(document: Any) -> None:
     Draft202012Validator.check_schema(result_schema())
     errors = [str(error) for error in Draft202012Validator(result_schema()).iter_errors(document)]
@@ -50,7 +55,7 @@ def test_what_is_exported_fits_the_schema(document: Any) -> None:
 )
 def test_what_is_not_a_result_does_not(document: Any, path: tuple[str, ...], value: object) -> None:
     *parents, name = path
-    part = document["results"][-2]["result"]
+    part = measured(document)
     for parent in parents:
         part = part[parent]
     part[name] = value
@@ -59,7 +64,7 @@ def test_what_is_not_a_result_does_not(document: Any, path: tuple[str, ...], val
 
 
 def test_a_field_of_a_later_minor_version_is_no_fault(document: Any) -> None:
-    document["results"][-2]["result"]["latency"]["p42_ns"] = 1.0
+    measured(document)["latency"]["p42_ns"] = 1.0
     assert Draft202012Validator(result_schema()).is_valid(document)
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 from assay.core.errors import EXIT_INTERRUPTED, EXIT_OK, AssayError
 
@@ -27,15 +28,16 @@ class Ending:
         self._signal: int | None = None
         self._error: AssayError | None = None
         self._done = False
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Ending:
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+            self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
         os.close(self._read)
         os.close(self._write)
         self._write = -1
