@@ -269,7 +269,7 @@ def _read_file(file: Path) -> dict[str, Any]:
             return tomllib.load(stream)
     except OSError as error:
         raise SpecError(str(file), [f"cannot be read: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # numbers too long, lists too deep
         raise SpecError(str(file), [f"not TOML: {error}"]) from error
 
 

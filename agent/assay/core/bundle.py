@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,15 @@ from assay.core.errors import BadMessage, DiskFull
 MODEL = "model.onnx"
 MAX_BYTES = 64 << 30
 MAX_FILES = 4096
+# What zipfile raises over bytes that are not what they claim to be.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 _MARK = b"PK\x03\x04"
 _TIME = (1980, 1, 1, 0, 0, 0)
 _CHUNK_BYTES = 1 << 20
@@ -79,7 +89,7 @@ def unpack(bundle: Path, folder: Path) -> Path:
             size = bundle.stat().st_size
             raise DiskFull(f"no room to unpack {size} bytes of model in {folder}") from error
         raise BadMessage(f"{bundle.name} cannot be unpacked: {error}") from error
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise BadMessage(f"{bundle.name} is not a model of several files: {error}") from error
     return folder / MODEL
 

@@ -20,7 +20,7 @@ def load(path: Path, model: type[M], reference: str) -> M:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # numbers too long, lists too deep
         raise SpecError(str(path), [f"is not TOML: {error}"]) from None
     return check(raw, model, str(path), reference)
 

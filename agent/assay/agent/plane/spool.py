@@ -250,7 +250,10 @@ def _frame_at(file: int, position: int, size: int) -> _Frame | None:
         return None
     if kind == _RESULT and hashlib.sha256(rest[name_length:]).digest() != sha256:
         return None
-    key = Key(rest[:name_length].decode(), seq)
+    try:
+        key = Key(rest[:name_length].decode(), seq)
+    except UnicodeDecodeError:
+        return None
     return _Frame(kind, Entry(key, sha256.hex(), end - length, length), end)
 
 

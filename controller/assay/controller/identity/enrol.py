@@ -29,6 +29,10 @@ _S = 1_000_000_000
 RENEW_GRACE_NS = 180 * 86_400 * _S
 """For this long after its end a certificate still renews itself; after that a token is needed."""
 
+MOST_USES = 1_000_000
+LONGEST_LIFETIME_S = 3650 * 86_400
+"""As long as the certificate authority that a token names."""
+
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 _log = log.get(__name__)
@@ -59,8 +63,10 @@ def create_token(
 
     Makes the certificate authority of ``home`` where there is none yet: its hash is in the token.
     """
-    if uses < 1 or lifetime_s < 1:
-        raise UsageError("a join token needs at least one use and a lifetime")
+    if not 1 <= uses <= MOST_USES or not 1 <= lifetime_s <= LONGEST_LIFETIME_S:
+        raise UsageError(
+            f"a join token has 1 to {MOST_USES} uses and lasts 1 to {LONGEST_LIFETIME_S} seconds"
+        )
     now_ns = time.time_ns() if now_ns is None else now_ns
     authority = Authority(home.pki, dt.datetime.fromtimestamp(now_ns // _S, dt.UTC))
     token = JoinToken.generate(authority.sha256)

@@ -118,7 +118,7 @@ def load_inputs(path: Path) -> Declared:
     for name, table in file.inputs.items():
         if table.values:
             source = path.parent / table.values
-            if source.is_file():
+            if _is_file(source):
                 files[name] = FromFile(
                     str(source.resolve()), table.array or name, digest.of_file(source)
                 )
@@ -128,6 +128,13 @@ def load_inputs(path: Path) -> Declared:
         raise SpecError(str(path), problems)
     rules = {name: table.rule() for name, table in file.inputs.items() if name not in files}
     return Declared(file.seed, file.samples, dict(file.dims), rules, files, dict(file.state))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no file can be called so
+        return False
 
 
 def pages() -> list[tuple[str, type[Any]]]:
