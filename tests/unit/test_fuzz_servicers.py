@@ -8,7 +8,9 @@ longer, and anew each time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
+import hashlib
 import os
 import random
 import tempfile
@@ -31,6 +33,7 @@ from assay.controller.home import Home
 from assay.controller.identity.enrol import Enroller, create_token
 from assay.controller.identity.pki import Authority
 from assay.controller.planning import sweeps
+from assay.controller.records import RecordOutcome
 from assay.controller.server.admin import AdminServicer, Door
 from assay.controller.server.desk import Desk
 from assay.controller.server.enrolment import EnrolmentServicer
@@ -40,10 +43,10 @@ from assay.controller.server.recorder import Recorder
 from assay.controller.server.waiting import WaitingRoom
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
-from assay.core.errors import AssayError
+from assay.core.errors import AlreadyExists, AssayError
 from assay.core.model import MEDIA_NPZ
 from assay.core.token import JoinToken
-from assay.v1 import admin_pb2, blobs_pb2, enrolment_pb2, fleet_pb2
+from assay.v1 import admin_pb2, blobs_pb2, enrolment_pb2, fleet_pb2, result_pb2
 from tests.corpus.fuzz.decoders import HERE
 from tests.corpus.protocol.record import kept
 from tests.plane import S, cell, device, queued, ref, reported, result, sweep, variant
@@ -94,11 +97,15 @@ class Plane:
     bodies: list[bytes]
 
     def settle(self) -> None:
-        """What the controller does with it every second."""
+        """What the controller does with it every second; then the device is as before, whatever
+        was found out about it."""
         self.presence.flush(NOW_NS, everything=True)
         self.presence.silences_ns(NOW_NS)
         sweeps.tend(self.store)
         self.store.expire_leases(NOW_NS, 3)
+        self.presence.forget("id-bench")
+        with contextlib.suppress(AlreadyExists):
+            self.store.update_device(device())
 
 
 @pytest.fixture(scope="module")
@@ -277,10 +284,8 @@ def made(plane: Plane, name: str, request: Message) -> None:
     plane.settle()
 
 
-def fuzzed(name: str, plane: Plane, examples: int, *, anew: bool) -> None:
-    call = CALLS[name]
-
-    @settings(
+def effort(examples: int, *, anew: bool) -> settings:
+    return settings(
         max_examples=examples,
         derandomize=not anew,
         database=None,
@@ -288,6 +293,12 @@ def fuzzed(name: str, plane: Plane, examples: int, *, anew: bool) -> None:
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
+
+
+def fuzzed(name: str, plane: Plane, examples: int, *, anew: bool) -> None:
+    call = CALLS[name]
+
+    @effort(examples, anew=anew)
     @given(messages(call.request, plane) | st.binary(max_size=40))
     def run(request: Message | bytes) -> None:
         try:
@@ -310,6 +321,38 @@ def test_a_kept_request(name: str, data: bytes, plane: Plane) -> None:
 @pytest.mark.parametrize("name", CALLS)
 def test_odd_requests(name: str, plane: Plane) -> None:
     fuzzed(name, plane, 25, anew=False)
+
+
+def fuzzed_results(plane: Plane, examples: int, *, anew: bool) -> None:
+    """Results that are whole but for a few odd fields: what is stored can be read again."""
+    whole = result_pb2.Result.FromString(plane.bodies[2])
+
+    @effort(examples, anew=anew)
+    @given(messages(result_pb2.Result, plane), st.integers(-(2**63), 2**63 - 1))
+    def run(odd: Any, seq: int) -> None:
+        sent = result_pb2.Result()
+        sent.CopyFrom(whole)
+        sent.MergeFrom(odd)
+        sent.attempt_id, sent.seq = whole.attempt_id, seq
+        body = sent.SerializeToString()
+        entry = (whole.attempt_id, seq, hashlib.sha256(body).hexdigest(), body)
+        (outcome,) = plane.store.record("id-bench", [entry], NOW_NS)
+        if outcome is not RecordOutcome.REJECTED:
+            assert plane.store.result(whole.attempt_id)
+            plane.store.sweep_marks("s1")
+            plane.store.named_artifacts()
+
+    run()
+
+
+def test_odd_results(plane: Plane) -> None:
+    fuzzed_results(plane, 60, anew=False)
+    assert plane.store.results(sweep_id="s1", superseded=True)
+
+
+@pytest.mark.soak
+def test_odd_results_for_long(plane: Plane) -> None:
+    fuzzed_results(plane, 3_000, anew=True)
 
 
 @pytest.mark.soak
