@@ -84,7 +84,8 @@ async def device(own: Credentials, address: str, habit: Habit, seen: Seen, began
 
 async def main(own: Sequence[Credentials], address: str, habit: Habit) -> None:
     """Obeys stdin."""
-    seen, tasks = Seen(), []
+    seen = Seen()
+    tasks: list[asyncio.Task[None]] = []
     while await asyncio.to_thread(sys.stdin.readline):
         if not tasks:
             began = time.monotonic()

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from bench.fleet.clients import Clients, Habit
 from bench.fleet.made import enrol_fleet
@@ -39,7 +40,7 @@ def main() -> int:
     return 0 if found["served_s"] <= MOST_S and set(found["codes"]) == {"OK"} else 1
 
 
-def measure(folder: Path, count: int, processes: int) -> dict[str, object]:
+def measure(folder: Path, count: int, processes: int) -> dict[str, Any]:
     """Enrols a fleet and lets it come."""
     home, file = Home(folder / "home"), folder / "fleet.json"
     enrol_fleet(home, file, count)
