@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.core.errors import AlreadyExists, NotFound, Unauthenticated
 from assay.core.model import MEDIA_NPZ, MEDIA_TFLITE, Round
+from tests.factories import make_latency
 from tests.plane import (
     SECRET_SHA256,
     S,
@@ -643,6 +645,13 @@ class TestResults:
         assert fleet.record("id-second", [good], 50) == [RecordOutcome.REJECTED]
         assert fleet.results() == []
         assert fleet.record("id-bench", [good], 50) == [RecordOutcome.STORED]
+
+    @pytest.mark.parametrize("p50_ns", [0.0, -1.0, math.inf, math.nan])
+    def test_a_time_no_run_can_take_is_rejected(self, fleet: Store, p50_ns: float) -> None:
+        latency = replace(make_latency(), p50_ns=p50_ns)
+        measured = replace(result(lease(fleet)), latency=latency, failure=None)
+        assert fleet.record("id-bench", [reported(measured)], 50) == [RecordOutcome.REJECTED]
+        assert fleet.results() == []
 
     def test_the_reason_of_a_rejection_is_told(self, fleet: Store) -> None:
         good = reported(result(lease(fleet)))

@@ -198,9 +198,10 @@ class Store(Protocol):
     ) -> list[RecordOutcome]:
         """Records (attempt_id, seq, sha256, body) in one transaction, idempotently, in order.
 
-        A body that is unreadable, has another hash, or names an attempt that was never leased to
-        this device is REJECTED and changes nothing. A round all of whose attempts have a result of
-        the current fence becomes DONE."""
+        A body that is unreadable, has another hash, names an attempt that was never leased to this
+        device, or has a median that is no positive time (nothing can be compared with it) is
+        REJECTED and changes nothing. A round all of whose attempts have a result of the current
+        fence becomes DONE."""
         ...
 
     def record_all(

@@ -6,6 +6,7 @@ A batch costs two look-ups and two inserts, however many results it holds.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,6 +122,8 @@ def _record(batch: _Batch, device_id: str, entry: Reported) -> Recorded:
         return _rejected(str(error))
     if (value.attempt_id, value.seq) != (attempt_id, seq):
         return _rejected("the body belongs to another attempt or sequence number")
+    if value.latency is not None and not 0 < value.latency.p50_ns < math.inf:
+        return _rejected(f"a median of {value.latency.p50_ns} ns is no time that a run can take")
     superseded = attempt.fence != attempt.current_fence
     batch.known[attempt_id, seq] = sha256
     batch.new_results.append(_values(batch, attempt, entry, value, superseded=superseded))
