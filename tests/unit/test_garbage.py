@@ -167,7 +167,7 @@ def test_the_command(home: Home, store: Store, monkeypatch: pytest.MonkeyPatch) 
     assert (row["kind"], row["file"], row["bytes"]) == ("artifact", digest.hex_of(ref.digest), 8)
     assert "would go" in told.stderr and store.audit(10) == []
     done = runner.invoke(assay, ["store", "gc", "--format", "csv"])
-    assert done.exit_code == 0 and "1 files, 0.0 MiB, are gone" in done.stderr
+    assert done.exit_code == 0 and "1 file(s), 0.0 MiB, are gone" in done.stderr
     assert not ContentStore(home.artifacts).has(ref.digest)
     assert [(entry.action, entry.outcome) for entry in store.audit(10)] == [("store gc", "ok")]
 

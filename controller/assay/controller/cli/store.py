@@ -104,4 +104,4 @@ def gc_command(grace_hours: float, dry_run: bool, output_format: str) -> None:
     print_rows(rows, ["kind", "file", "bytes", "age_h"], output_format)
     size = sum(piece.size_bytes for piece in gone) / 2**20
     said = "would go" if dry_run else "are gone"
-    click.echo(f"{len(gone)} files, {size:.1f} MiB, {said}", err=True)
+    click.echo(f"{len(gone)} file(s), {size:.1f} MiB, {said}", err=True)
