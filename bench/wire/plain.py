@@ -21,6 +21,8 @@ def _listen(server: Any, host: str, port: int, _credentials: Any, *, option: str
 if __name__ == "__main__":
     device_id, level, style, root, host, port = sys.argv[1:]
     log.configure(level, json_lines=style == "json")
-    process.listen = _listen
-    service.device_id_of = lambda _context: device_id
+    blobs: Any = process
+    blobs.listen = _listen
+    calls: Any = service
+    calls.device_id_of = lambda _context: device_id
     process.main(Home(Path(root)), host, int(port.removeprefix("blobs=")))
