@@ -6,6 +6,7 @@ as the disk flushes them. It is meant to be killed.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -29,7 +30,9 @@ _DONE = (AttemptState.SPOOLED, AttemptState.RECORDED)
 
 
 def main(home: AgentHome) -> None:
-    """Works until it is killed."""
+    """Works until it is killed, or until a thread ends by a mistake: then it ends too, as an agent
+    does that its service manager starts again."""
+    threading.excepthook = _end
     identity, quiet, stop = Identity.load(home), QuietWindow(), threading.Event()
     own = identity.credentials(home)
     spool = Spool(home.spool, _QUOTA_BYTES)
@@ -62,6 +65,11 @@ def main(home: AgentHome) -> None:
         reporter.drain(60)
         book.release(held.round.round_id)
         session.wake()
+
+
+def _end(what: threading.ExceptHookArgs) -> None:
+    sys.excepthook(what.exc_type, what.exc_value or what.exc_type(), what.exc_traceback)
+    os._exit(1)
 
 
 def spool_all(held: HeldRound, book: RoundBook, spool: Spool, reporter: Reporter) -> None:

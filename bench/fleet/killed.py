@@ -6,7 +6,7 @@ Agents whose session, spool and reporter are the real ones (:mod:`bench.fleet.ag
 results to a real controller over mTLS. As often as ``--kills`` says, spread over the results, the
 controller is ended by SIGKILL and started again, and so is an agent. Then every acknowledgement in
 the agents' logs must be a result in the store, and every attempt must have exactly one that counts.
-Prints one JSON object; exit status 1 where one was lost or doubled.
+Prints one JSON object; exit status 1 where one was lost or doubled, or an agent ended by itself.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Agent:
 
     home: AgentHome
     process: subprocess.Popen[bytes] | None = None
+    fallen: int = 0
+    """How often it has ended by itself."""
 
     @property
     def log(self) -> Path:
@@ -58,6 +60,12 @@ class Agent:
         command = [sys.executable, "-m", "bench.fleet.agent", str(self.home.root)]
         with self.log.open("ab") as file:
             self.process = subprocess.Popen(command, stderr=file)
+
+    def revive(self) -> None:
+        """Starts it again where it ended by itself, as a service manager would."""
+        if self.process is not None and self.process.poll() is not None:
+            self.fallen += 1
+            self.start()
 
     def kill(self) -> None:
         """By SIGKILL."""
@@ -86,6 +94,7 @@ def main() -> int:
         found = measure(Path(folder), options.results, options.agents, options.kills)
     print(json.dumps(found, indent=2))
     bad = ("lost", "doubled", "without_a_result", "conflicts", "rounds_not_done")
+    bad += ("ended_by_themselves",)
     return 1 if any(found[name] for name in bad) else 0
 
 
@@ -106,7 +115,7 @@ def measure(folder: Path, count: int, agents: int, kills: int) -> dict[str, Any]
             for agent in all_:
                 agent.start()
             kill_by_and_by(controller, all_, home, wanted, kills)
-            until(home, wanted, over=True)
+            until(home, all_, wanted, over=True)
         finally:
             for agent in all_:
                 agent.kill()
@@ -158,7 +167,7 @@ def kill_by_and_by(
     """Evenly over the results, each at a moment nobody chose."""
     rng = random.Random(7)
     for index in range(kills):
-        until(home, wanted * (index + 1) // (kills + 1))
+        until(home, agents, wanted * (index + 1) // (kills + 1))
         time.sleep(rng.uniform(0, 0.3))
         controller.end(signal.SIGKILL)
         time.sleep(rng.uniform(0, 1.0))
@@ -170,10 +179,12 @@ def kill_by_and_by(
         print(f"killed both {index + 1} of {kills} times", file=sys.stderr)
 
 
-def until(home: Home, count: int, *, over: bool = False) -> None:
+def until(home: Home, agents: list[Agent], count: int, *, over: bool = False) -> None:
     """Waits for that many results, or where ``over`` for the end of every round too."""
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
+        for agent in agents:
+            agent.revive()
         there = one(home, "SELECT count(*) FROM results")
         if there >= count and not (over and unfinished(home)):
             return
@@ -213,6 +224,7 @@ def counted(home: Home, agents: list[Agent], wanted: int) -> dict[str, Any]:
         "superseded": sum(bool(superseded) for *_, superseded in rows),
         "conflicts": one(home, "SELECT count(*) FROM conflicts"),
         "rounds_not_done": unfinished(home),
+        "ended_by_themselves": sum(agent.fallen for agent in agents),
     }
 
 
