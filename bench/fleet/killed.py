@@ -93,9 +93,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="assay-killed-") as folder:
         found = measure(Path(folder), options.results, options.agents, options.kills)
     print(json.dumps(found, indent=2))
-    bad = ("lost", "doubled", "without_a_result", "conflicts", "rounds_not_done")
-    bad += ("ended_by_themselves",)
-    return 1 if any(found[name] for name in bad) else 0
+    wrong = ("lost", "doubled", "without_a_result", "conflicts", "rounds_not_done")
+    return 1 if any(found[name] for name in (*wrong, "ended_by_themselves")) else 0
 
 
 def measure(folder: Path, count: int, agents: int, kills: int) -> dict[str, Any]:
