@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
+from assay.agent.plane import link
 from assay.agent.plane.link import Link
 from assay.agent.plane.quiet import QuietWindow
 from assay.core.errors import AssayError, Cancelled, PermissionDenied, Unreachable
@@ -65,6 +66,25 @@ def test_a_channel_that_failed_is_dialled_anew_and_once(bench: Bench) -> None:
     bench.report()
     bench.sync()
     assert bench.dialled == 2
+
+
+def test_a_channel_closed_by_another_call_just_before_is_an_outage(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_line = link._Redial.open
+
+    def open_and_lose(line_of: link._Redial) -> link._Line:
+        line = open_line(line_of)
+        line.close()
+        return line
+
+    with monkeypatch.context() as patch:
+        patch.setattr(link._Redial, "open", open_and_lose)
+        for call in (bench.sync, bench.report, lambda: bench.link.find_missing(["sha256:0"])):
+            with pytest.raises(Unreachable):
+                call()
+    bench.sync()
+    bench.report()
 
 
 def test_a_word_of_the_controller_keeps_the_channel(bench: Bench) -> None:

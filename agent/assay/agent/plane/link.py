@@ -13,7 +13,7 @@ from assay.agent.plane.offer import Offer
 from assay.agent.plane.quiet import Packet, QuietWindow
 from assay.core.channel import BLOB_CHUNK_BYTES, error_of
 from assay.core.encoding import Encoding, encodings_here
-from assay.core.errors import AssayError, BadMessage, Cancelled
+from assay.core.errors import AssayError, BadMessage, Cancelled, Unreachable
 from assay.core.model import ArtifactRef
 from assay.v1 import artifact_pb2, blobs_pb2, blobs_pb2_grpc, fleet_pb2, fleet_pb2_grpc
 
@@ -46,7 +46,7 @@ class Link:
         """``Fleet.Sync``; gives way at once where a run begins."""
         with self._quiet.packet(idle=True) as packet:
             line = self._fleet.open()
-            call = line.stub.Sync.future(request, timeout=timeout_s)
+            call = _begin(line.stub.Sync.future, request, timeout=timeout_s)
             reply: fleet_pb2.SyncResponse = _result(line, call, packet)
         return reply
 
@@ -57,8 +57,8 @@ class Link:
         if not line.healthy:
             return None
         try:
-            reply: fleet_pb2.SyncResponse = line.stub.Sync(request, timeout=_ANNOUNCE_S)
-        except grpc.RpcError:
+            reply: fleet_pb2.SyncResponse = _begin(line.stub.Sync, request, timeout=_ANNOUNCE_S)
+        except (grpc.RpcError, Unreachable):
             line.close()
             return None
         return reply
@@ -67,7 +67,7 @@ class Link:
         """``Fleet.ReportResults``."""
         with self._quiet.packet() as packet:
             line = self._fleet.open()
-            call = line.stub.ReportResults.future(request, timeout=_CALL_S)
+            call = _begin(line.stub.ReportResults.future, request, timeout=_CALL_S)
             reply: fleet_pb2.ReportResultsResponse = _result(line, call, packet)
         return reply
 
@@ -76,7 +76,7 @@ class Link:
         request = blobs_pb2.FindMissingRequest(digests=digests)
         with self._quiet.packet() as packet:
             line = self._blobs.open()
-            call = line.stub.FindMissing.future(request, timeout=_CALL_S)
+            call = _begin(line.stub.FindMissing.future, request, timeout=_CALL_S)
             return frozenset(_result(line, call, packet).digests)
 
     def offer(self, ref: ArtifactRef, bases: Sequence[str], memory_bytes: int) -> Offer:
@@ -90,7 +90,7 @@ class Link:
         )
         with self._quiet.packet() as packet:
             line = self._blobs.open()
-            call = line.stub.Offer.future(request, timeout=_OFFER_S)
+            call = _begin(line.stub.Offer.future, request, timeout=_OFFER_S)
             return _offer(_result(line, call, packet))
 
     def read(self, ref: ArtifactRef, offset: int, offer: Offer | None = None) -> Iterator[bytes]:
@@ -102,7 +102,7 @@ class Link:
         timeout_s = _transfer_s((offer.wire_bytes if offer else ref.size_bytes) - offset)
         with self._quiet.packet() as packet:
             line = self._blobs.open()
-            call = line.stub.Read(request, timeout=timeout_s)
+            call = _begin(line.stub.Read, request, timeout=timeout_s)
             packet.attach(call.cancel)
             try:
                 for message in call:
@@ -121,8 +121,10 @@ class Link:
         with self._quiet.packet() as packet, path.open("rb") as file:
             chunks = iter(lambda: file.read(BLOB_CHUNK_BYTES), b"")
             line = self._blobs.open()
-            call = line.stub.Write.future(
-                _write_requests(named, chunks), timeout=_transfer_s(ref.size_bytes)
+            call = _begin(
+                line.stub.Write.future,
+                _write_requests(named, chunks),
+                timeout=_transfer_s(ref.size_bytes),
             )
             return bool(_result(line, call, packet).already_held)
 
@@ -168,6 +170,14 @@ class _Redial:
         with self._lock:
             if self._line is not None:
                 self._line.close()
+
+
+def _begin(rpc: Callable[..., Any], request: Any, *, timeout: float) -> Any:
+    try:
+        return rpc(request, timeout=timeout)
+    except ValueError as error:
+        # Another thread's call failed and closed the channel since it was opened here.
+        raise Unreachable("the connection was closed by another call") from error
 
 
 def _result(line: _Line, call: Any, packet: Packet) -> Any:
