@@ -60,7 +60,7 @@ def printed_commands() -> str:
     return found.group(1)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_the_commands_of_the_page_build_the_example(tmp_path: Path) -> None:
     (tmp_path / "docs").symlink_to(REPOSITORY / "docs")
     environment = {

@@ -40,6 +40,8 @@ from tests.failpoints import LAUNCHER
 from tests.plane import queued, result, sweep
 from tests.plane_client import Board, ControllerProcess, Key, controller_process, enrol
 
+pytestmark = pytest.mark.system
+
 T = TypeVar("T")
 
 _SQL = "assay.controller.store.sql:SqlStore"
