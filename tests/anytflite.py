@@ -35,8 +35,8 @@ def mixing(path: Path, *, quantised: bool = False, open_batch: bool = False) -> 
     note.name, note.buffer = b"about", 1
     model.metadata = [note]
     model.description = b"adds up"
-    model.signatureDefs = [_signature(schema, graph)]
-    return _saved(model, path)
+    model.signatureDefs = [signature(schema, b"serve", 0, graph)]
+    return saved(model, path)
 
 
 def pairing(path: Path) -> Path:
@@ -53,7 +53,7 @@ def pairing(path: Path) -> Path:
     graph.operators, graph.inputs, graph.outputs = [reshape], [0], [1]
     model.operatorCodes = [_code(schema, "RESHAPE", 1)]
     model.version, model.subgraphs, model.buffers = 3, [graph], [schema.BufferT()]
-    return _saved(model, path)
+    return saved(model, path)
 
 
 def accumulating(path: Path) -> Path:
@@ -100,10 +100,11 @@ def accumulating(path: Path) -> Path:
     model.version, model.subgraphs = 3, [main, init]
     model.buffers = [schema.BufferT(), schema.BufferT()]
     model.buffers[1].data = np.zeros(32, dtype=np.uint8)
-    return _saved(model, path)
+    return saved(model, path)
 
 
-def _saved(model: Any, path: Path) -> Path:
+def saved(model: Any, path: Path) -> Path:
+    """Packs ``model`` into the file."""
     import flatbuffers
 
     builder = flatbuffers.Builder(1024)
@@ -137,9 +138,10 @@ def _operator(schema: Any, code: int, inputs: Sequence[int], outputs: Sequence[i
     return made
 
 
-def _signature(schema: Any, graph: Any) -> Any:
+def signature(schema: Any, key: bytes, at: int, graph: Any) -> Any:
+    """The signature ``key`` of ``graph``, which is the subgraph ``at``."""
     made = schema.SignatureDefT()
-    made.signatureKey, made.subgraphIndex = b"serve", 0
+    made.signatureKey, made.subgraphIndex = key, at
     made.inputs = [_named(schema, f"arg{i}", index) for i, index in enumerate(graph.inputs)]
     made.outputs = [_named(schema, f"res{i}", index) for i, index in enumerate(graph.outputs)]
     return made

@@ -129,6 +129,11 @@ def build_command(
     help="A library of the model's own operators for ONNX Runtime, built for this machine.",
 )
 @click.option(
+    "--signature",
+    default="",
+    help="Which signature of a .tflite file; the file's first subgraph unless given.",
+)
+@click.option(
     "--time-box",
     type=click.FloatRange(1, 86_400),
     default=120,
@@ -142,6 +147,7 @@ def add_command(
     inputs_file: Path | None,
     model: str | None,
     operators: Path | None,
+    signature: str,
     time_box: float,
 ) -> None:
     """Add a model made elsewhere: an .onnx file, a .tflite file, or one of each.
@@ -174,6 +180,7 @@ def add_command(
             progress,
             time_box,
             operators,
+            signature,
         )
     print_rows([_row(record)], _COLUMNS, "table")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from assay.controller.datasets.base import OnProgress, silent
@@ -33,6 +34,7 @@ def add_variant(
     progress: OnProgress = silent,
     time_box_s: float = TIME_BOX_S,
     operators: Path | None = None,
+    signature: str = "",
 ) -> VariantRecord:
     """The variant of these files, one per format (.onnx, .tflite), named by their content.
 
@@ -40,13 +42,16 @@ def add_variant(
     down: on samples of a dataset, or on inputs as they are declared. :class:`RuntimeRejected` where
     that fails or says nothing for ``time_box_s``, :class:`WorkerOom` where it takes too much
     memory, :class:`NotFound` where ``operators``, a library of operators, is not there,
-    :class:`BadInputs` and :class:`UsageError` where the inputs do not fit,
+    :class:`BadInputs` and :class:`UsageError` where the inputs do not fit or the .tflite file has
+    no such ``signature``,
     :class:`AlreadyExists` where the name belongs to another variant.
     """
     sources = _by_format(paths)
+    if signature and "tflite" not in sources:
+        raise UsageError(f"--signature {signature}: only .tflite files have signatures")
     library = _library(operators)
     processes = BuildProcesses()
-    order = files_order(sources, source, blobs, library)
+    order = replace(files_order(sources, source, blobs, library), signature=signature)
     with build_folder() as folder:
         try:
             processes.run(
@@ -72,6 +77,8 @@ def add_variant(
     if library:
         identity["operators"] = digest.of_file(Path(library))
         notes["operators"] = library
+    if signature:
+        notes["signature"] = signature
     record = VariantRecord(
         variant_id=digest.of_json(identity),
         name=name,

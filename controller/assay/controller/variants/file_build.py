@@ -3,12 +3,12 @@ of its own, because a damaged model can take its runtime down with it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.controller.datasets.npz import read_npz
-from assay.controller.inspection import golden, inspect, reference
+from assay.controller.inspection import golden, inspect, reference, tflite_signature
 from assay.controller.inspection.bounds import limit_memory
 from assay.controller.variants import export, own_build
 from assay.controller.variants.identity import TFLITE_EXPORTERS, tool_versions
@@ -32,6 +32,7 @@ def build_files(order: FilesOrder, folder: Path, meter: Meter) -> dict[str, File
     """Follows the order; files are written into ``folder``."""
     if not order.steps and not order.arithmetic:
         limit_memory()
+    order = _with_signature(order, folder)
     if order.own_inputs_json:
         return own_build.build_own(order, folder, meter)
     preprocessing = Preprocessing.from_json(order.preprocessing_json)
@@ -49,6 +50,16 @@ def build_files(order: FilesOrder, folder: Path, meter: Meter) -> dict[str, File
         report = _report(name, work, order, samples, meter)
         reports[name] = report
     return reports
+
+
+def _with_signature(order: FilesOrder, folder: Path) -> FilesOrder:
+    """The order over a .tflite file whose main graph is the signature asked for."""
+    if not order.signature:
+        return order
+    source = Path(order.sources["tflite"])
+    chosen = folder / source.name
+    tflite_signature.choose(source, chosen, order.signature)
+    return replace(order, sources={**order.sources, "tflite": str(chosen)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class FilesOrder:
     ``steps`` the files are taken as they are, which is how a user's own model is checked; a format
     without an ``arithmetic`` gets the one its file seems to compute in. Without a dataset (``test``
     is empty) models are fed what ``own_inputs_json`` declares. ``operators`` is the path of a
-    library that they need, or empty.
+    library that they need, ``signature`` the one of the .tflite file that is meant, or empty.
     """
 
     sources: Mapping[str, str]
@@ -84,6 +84,7 @@ class FilesOrder:
     preprocessing_json: str
     own_inputs_json: str = ""
     operators: str = ""
+    signature: str = ""
 
     @property
     def units(self) -> int:
