@@ -20,6 +20,7 @@ from assay.controller.comparing.sweep_data import load_sweep
 from assay.controller.home import Home
 from assay.controller.metrics.exporter import Exporter, start_exporter
 from assay.controller.metrics.page import render_once
+from assay.controller.metrics.tally import Tallied
 from assay.controller.store.base import Store
 from assay.core.metrics import CONTROLLER_METRICS
 from tests.conftest import REPOSITORY, need
@@ -49,7 +50,14 @@ def exporter(store: Store) -> Iterator[Exporter]:
             return (lambda: None) if name == "close" else getattr(store, name)
 
     vitals = {"id-pi-bench-1": make_vitals()}
-    with start_exporter(Borrowed, "127.0.0.1", 0, vitals=lambda: vitals) as exporter:  # type: ignore[arg-type]
+    counts = Tallied({("Sync", "OK"): 3}, commits=2, commit_ns=10**7, results=40)
+    with start_exporter(
+        Borrowed,  # type: ignore[arg-type]
+        "127.0.0.1",
+        0,
+        vitals=lambda: vitals,
+        counts=lambda: counts,
+    ) as exporter:
         yield exporter
 
 
