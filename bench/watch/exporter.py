@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bench.watch.made import filled, full_sweep
 
@@ -38,10 +39,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="assay-exporter-") as folder:
         found = measure(Home(Path(folder)), options.devices, options.variants)
     print(json.dumps(found, indent=2))
-    return 0 if max(found["cpu_s"].values()) <= MOST_CPU_S else 1  # type: ignore[attr-defined]
+    return 0 if max(found["cpu_s"].values()) <= MOST_CPU_S else 1
 
 
-def measure(home: Home, devices: int, variants: int) -> dict[str, object]:
+def measure(home: Home, devices: int, variants: int) -> dict[str, Any]:
     """Fills a store, then renders it after one change after another."""
     collect_seldom()
     data = full_sweep(devices, variants)

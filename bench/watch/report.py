@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from bench.watch.exporter import cpu_s
 from bench.watch.made import devices, variants
@@ -36,11 +37,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="assay-report-") as folder:
         found = measure(Path(folder), options.devices, options.variants, options.rounds)
     print(json.dumps(found, indent=2))
-    fast = found["wall_s"] <= MOST_S  # type: ignore[operator]
-    return 0 if fast and found["bytes"] <= MOST_BYTES else 1  # type: ignore[operator]
+    fast = found["wall_s"] <= MOST_S
+    return 0 if fast and found["bytes"] <= MOST_BYTES else 1
 
 
-def measure(folder: Path, device_count: int, variant_count: int, rounds: int) -> dict[str, object]:
+def measure(folder: Path, device_count: int, variant_count: int, rounds: int) -> dict[str, Any]:
     """Makes the sweep, then its report."""
     blobs = ContentStore(Home(folder).create().artifacts)
     data = make_sweep(
