@@ -200,21 +200,22 @@ class Backoff:
         self._failures = 0
 
 
-def _channel(address: str, credentials: grpc.ChannelCredentials) -> grpc.Channel:
-    options = CHANNEL_OPTIONS
-    if _is_loopback(split_address(address)[0]):
-        # A proxy named in the environment has no business between two processes of one machine.
-        options = (*options, ("grpc.enable_http_proxy", 0))
-    return grpc.secure_channel(address, credentials, options=options)
-
-
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _channel(address: str, credentials: grpc.ChannelCredentials) -> grpc.Channel:
+    options = CHANNEL_OPTIONS
+    if is_loopback(split_address(address)[0]):
+        # A proxy named in the environment has no business between two processes of one machine.
+        options = (*options, ("grpc.enable_http_proxy", 0))
+    return grpc.secure_channel(address, credentials, options=options)
 
 
 def _shown_chain(host: str, port: int, timeout_s: float) -> list[bytes]:

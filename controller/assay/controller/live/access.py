@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import ipaddress
 import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from assay.controller.home import Home
+from assay.core.channel import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +49,6 @@ def viewer_token(home: Home) -> str:
 def viewer_token_path(home: Home) -> Path:
     """Where the viewer's token lies: Prometheus' ``credentials_file``."""
     return home.root / "viewer.token"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def may_look(authorization: str, token: str) -> bool:

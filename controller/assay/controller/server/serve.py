@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from assay.controller.blobs.child import blob_command
 from assay.controller.home import Home
 from assay.controller.identity.pki import Authority
-from assay.controller.live.access import is_loopback
 from assay.controller.server.administering import AdminServer
 from assay.controller.server.leash import Child, leashed
 from assay.controller.server.listening import check_free, is_free
@@ -30,6 +29,7 @@ from assay.controller.server.watching import tell, watching_command
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.core import log
+from assay.core.channel import is_loopback
 from assay.core.version import __version__
 
 _log = log.get(__name__)
