@@ -5,10 +5,11 @@ From a pool of real runs:
     python bench/measurement/rates.py FILE.json [--comparisons 2000]
 
 FILE is pool.py's. Neighbouring runs are a round; which of the two is A is drawn anew for every
-comparison, which takes up to 40 rounds from a place of the pool that is drawn too, in their order,
-and is judged as every comparison is, at 10, 20 and 40. All runs are of one model, so what is found
-between A and B is false. Then B is made 3 % slower, and then everything slows down by 8 % over the
-40 rounds instead, as a board that heats up does. A run counts as it does in `bench A B`.
+comparison. Comparisons begin at places spread evenly over the pool and take the rounds from there
+on, in their order, until 40 hold (what does not hold is run again, so it costs a round and none of
+the 40), and are judged as every comparison is, at 10, 20 and 40. All runs are of one model, so what
+is found between A and B is false. Then B is made 3 % slower, and then everything slows down by 8 %
+over the rounds instead, as a board that heats up does. A run counts as it does in `bench A B`.
 
 Comparisons from one pool resemble each other, so each rate has a 95 % interval by a bootstrap over
 blocks of places. A target for what is false fails only if the interval lies above it, one for what
@@ -65,8 +66,9 @@ def main() -> int:
     arguments = parser.parse_args()
     runs: list[dict[str, Any]] = json.loads(arguments.file.read_text())["runs"]
     pairs = [_pair(a, b) for a, b in zip(runs[::2], runs[1::2], strict=False)]
-    if len(pairs) < ROUNDS:
-        raise SystemExit(f"{len(runs)} runs; a comparison takes up to {2 * ROUNDS}")
+    held = sum(pair is not None for pair in pairs)
+    if held < ROUNDS:
+        raise SystemExit(f"{held} of {len(pairs)} rounds hold; a comparison takes up to {ROUNDS}")
     rng = random.Random(arguments.seed)
     missed = _print_spread(runs, pairs)
     print("| pool | finding | share (95 % interval) | target | mean rounds |")
@@ -96,12 +98,13 @@ def _print_spread(runs: Sequence[dict[str, Any]], pairs: Sequence[Pair]) -> int:
 
 
 def _print_case(case: Case, pairs: Sequence[Pair], count: int, rng: random.Random) -> int:
-    places = len(pairs) - ROUNDS + 1
+    windows = _windows(pairs)
+    places = len(windows)
     found: list[list[Finding]] = [[] for _ in range(places)]
     rounds: list[int] = []
     for number in range(count):
         place = number * places // count
-        comparison = compare(_drawn(case, pairs[place : place + ROUNDS], rng), Rules())
+        comparison = compare(_drawn(case, windows[place], rng), Rules())
         found[place].append(comparison.finding)
         rounds.append(comparison.look or ROUNDS)
     missed = 0
@@ -112,6 +115,19 @@ def _print_case(case: Case, pairs: Sequence[Pair], count: int, rng: random.Rando
         print(f"| {case.name} | {finding.value} | {share:.1%} ({low:.1%}–{high:.1%}) | {word} | "
               f"{fmean(rounds):.1f} |")  # fmt: skip
     return missed
+
+
+def _windows(pairs: Sequence[Pair]) -> list[Sequence[Pair]]:
+    """From each place on, as many rounds as it takes until 40 hold."""
+    windows: list[Sequence[Pair]] = []
+    for begin in range(len(pairs)):
+        held = 0
+        for end in range(begin, len(pairs)):
+            held += pairs[end] is not None
+            if held == ROUNDS:
+                windows.append(pairs[begin : end + 1])
+                break
+    return windows
 
 
 def _drawn(case: Case, pairs: Sequence[Pair], rng: random.Random) -> list[PairedRound]:
