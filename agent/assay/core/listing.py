@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -11,6 +12,9 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# Control characters of ASCII and Latin-1 but for the tabulator and the end of a line.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def format_option(function: F) -> F:
@@ -73,5 +77,10 @@ def _table_cell(value: Any) -> str:
     if value is None or value == "":
         return "-"
     if isinstance(value, (list, tuple)):
-        return " ".join(str(item) for item in value)
-    return str(value)
+        return plain(" ".join(str(item) for item in value))
+    return plain(str(value))
+
+
+def plain(text: str) -> str:
+    """``text`` for a terminal: what a device or a model file says cannot move its cursor."""
+    return _CONTROL.sub("�", text)
