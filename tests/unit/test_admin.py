@@ -16,14 +16,16 @@ from click.testing import CliRunner
 from assay.controller.admin.access import load_identity, opened_office
 from assay.controller.admin.base import DeviceChange, DeviceVerb
 from assay.controller.admin.changes import changed
-from assay.controller.admin.office import Caller, Office
+from assay.controller.admin.journal import Caller
+from assay.controller.admin.office import Office
 from assay.controller.admin.rotation import begin, finish_rotation
+from assay.controller.admin.views import SweepFile
 from assay.controller.admin.wire import change_message, change_of
 from assay.controller.cli import assay
 from assay.controller.home import Home
 from assay.controller.identity.pki import Authority
 from assay.controller.records import DeviceState, Duty, OperatorRecord, Role, SweepState
-from assay.controller.server.admin import Door
+from assay.controller.server.door import Door
 from assay.controller.server.running import sole_controller
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
@@ -123,6 +125,9 @@ class TestRoles:
             lambda: viewer.create_token(note="", uses=1, lifetime_s=1, approval=False),
             lambda: viewer.revoke_token("t"),
             lambda: viewer.change_device("bench", DeviceChange(DeviceVerb.REVOKE)),
+            lambda: viewer.plan_sweep(SweepFile("lab.toml", "")),
+            lambda: viewer.run_sweep(SweepFile("lab.toml", "")),
+            lambda: viewer.resume_sweep("s1"),
             lambda: viewer.cancel_sweep("s1"),
             lambda: viewer.prioritise_sweep("s1", 1),
             lambda: viewer.add_operator("eve", Role.OPERATOR, 1),

@@ -26,6 +26,7 @@ from google.protobuf.message import DecodeError, Message
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from assay.controller.admin.sweeping import Here
 from assay.controller.blobs.directory import DirectoryBlobs
 from assay.controller.blobs.encodings import Encodings
 from assay.controller.blobs.service import BlobsServicer
@@ -34,8 +35,9 @@ from assay.controller.identity.enrol import Enroller, create_token
 from assay.controller.identity.pki import Authority
 from assay.controller.planning import sweeps
 from assay.controller.records import RecordOutcome
-from assay.controller.server.admin import AdminServicer, Door
+from assay.controller.server.admin import AdminServicer, Threads
 from assay.controller.server.desk import Desk
+from assay.controller.server.door import Door
 from assay.controller.server.enrolment import EnrolmentServicer
 from assay.controller.server.fleet import FleetServicer
 from assay.controller.server.presence import Presence
@@ -144,7 +146,12 @@ def _plane(home: Home) -> Iterator[Plane]:
             random.Random(1),
         ),
         EnrolmentServicer(enroller, threads, fleet_address="a:1", blobs_address="a:2"),
-        AdminServicer(home, Door(store, lambda: NOW_NS), threads),
+        AdminServicer(
+            home,
+            Door(store, lambda: NOW_NS),
+            Threads(threads, threads, threads),
+            Here(home, store),
+        ),
         BlobsServicer(
             store, DirectoryBlobs(home.artifacts), Encodings(home.artifacts), lambda: NOW_NS
         ),
@@ -152,6 +159,7 @@ def _plane(home: Home) -> Iterator[Plane]:
             *("", "\0", "é", "x" * 300, "../..", "bench", "id-bench", "fp32", "s1", "sweep s1"),
             *("r0", attempt, sha256, str(token), JoinToken.parse(str(token)).token_id, MEDIA_NPZ),
             *(ref("model fp32").digest, ref("nobody's").digest, "sha256:" + "g" * 64),
+            'name="x"\nvariants=["*"]\nbaseline="fp32"\n[[runtimes]]\nname="onnxruntime"',
         ],
         [b"", b"\0", body, body[:-1], body + b"\xff", Key().request(), authority.certificate_pem],
     )
@@ -228,6 +236,16 @@ def _unary(servicer: str, method: str, request: type[Message]) -> tuple[str, Cal
     return method, Call(request, make)
 
 
+def _stream(servicer: str, method: str, request: type[Message]) -> tuple[str, Call]:
+    async def make(plane: Plane, message: Any) -> Any:
+        answers = getattr(getattr(plane, servicer), method)(message, Context())
+        async for answer in answers:  # the first: a sweep may be watched for ever
+            await answers.aclose()
+            return answer
+
+    return method, Call(request, make)
+
+
 def _blobs(method: str, request: type[Message]) -> tuple[str, Call]:
     async def make(plane: Plane, message: Any) -> Any:
         return await asyncio.to_thread(_answer, plane, method, message)
@@ -242,10 +260,10 @@ def _answer(plane: Plane, method: str, message: Any) -> Any:
     return list(answer) if method == "Read" else answer
 
 
-def _of(module: Any) -> list[str]:
-    """The rpcs of a file with one service."""
+def _of(module: Any) -> dict[str, bool]:
+    """The rpcs of a file with one service, and whether they answer with a stream."""
     (service,) = module.DESCRIPTOR.services_by_name.values()
-    return [method.name for method in service.methods]
+    return {method.name: method.server_streaming for method in service.methods}
 
 
 CALLS: dict[str, Call] = dict(
@@ -256,7 +274,10 @@ CALLS: dict[str, Call] = dict(
         _unary("enrolment", "Enrol", enrolment_pb2.EnrolRequest),
         _unary("enrolment", "Renew", enrolment_pb2.RenewRequest),
         *(_blobs(name, getattr(blobs_pb2, f"{name}Request")) for name in _of(blobs_pb2)),
-        *(_unary("admin", name, getattr(admin_pb2, f"{name}Request")) for name in _of(admin_pb2)),
+        *(
+            (_stream if streams else _unary)("admin", name, getattr(admin_pb2, f"{name}Request"))
+            for name, streams in _of(admin_pb2).items()
+        ),
     ]
 )
 

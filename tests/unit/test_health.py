@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from assay.controller.admin.base import DeviceChange, DeviceVerb
-from assay.controller.admin.office import Caller, Office
+from assay.controller.admin.journal import Caller
+from assay.controller.admin.office import Office
 from assay.controller.home import Home
 from assay.controller.planning import health, sweeps
 from assay.controller.records import DeviceState, Duty, Role, RoundState

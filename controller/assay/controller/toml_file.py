@@ -16,13 +16,26 @@ M = TypeVar("M", bound=BaseModel)
 def load(path: Path, model: type[M], reference: str) -> M:
     """Reads and checks a file; :class:`SpecError` lists every mistake. ``reference`` is where its
     keys are explained."""
+    return parse(read(path), model, str(path), reference)
+
+
+def read(path: Path) -> str:
+    """A file's text; :class:`SpecError` where there is none."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
-    except (ValueError, RecursionError) as error:  # numbers too long, lists too deep
+    except ValueError as error:
         raise SpecError(str(path), [f"is not TOML: {error}"]) from None
-    return check(raw, model, str(path), reference)
+
+
+def parse(text: str, model: type[M], source: str, reference: str) -> M:
+    """Checks a file's text."""
+    try:
+        raw = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers too long, lists too deep
+        raise SpecError(source, [f"is not TOML: {error}"]) from None
+    return check(raw, model, source, reference)
 
 
 def check(raw: dict[str, Any], model: type[M], source: str, reference: str) -> M:

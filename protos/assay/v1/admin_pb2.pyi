@@ -8,6 +8,7 @@ PERMISSION_DENIED. Every call is written into the audit log, refused ones too.
 """
 
 import assay.v1.device_pb2
+import assay.v1.result_pb2
 import builtins
 import collections.abc
 import google.protobuf.descriptor
@@ -154,6 +155,25 @@ DEVICE_VERB_LABEL: DeviceVerb.ValueType  # 7
 DEVICE_VERB_RENAME: DeviceVerb.ValueType  # 8
 Global___DeviceVerb: typing_extensions.TypeAlias = DeviceVerb
 
+class _ReportFormat:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ReportFormatEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ReportFormat.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    REPORT_FORMAT_UNSPECIFIED: _ReportFormat.ValueType  # 0
+    REPORT_FORMAT_HTML: _ReportFormat.ValueType  # 1
+    """one file that opens without a network"""
+    REPORT_FORMAT_MARKDOWN: _ReportFormat.ValueType  # 2
+
+class ReportFormat(_ReportFormat, metaclass=_ReportFormatEnumTypeWrapper): ...
+
+REPORT_FORMAT_UNSPECIFIED: ReportFormat.ValueType  # 0
+REPORT_FORMAT_HTML: ReportFormat.ValueType  # 1
+"""one file that opens without a network"""
+REPORT_FORMAT_MARKDOWN: ReportFormat.ValueType  # 2
+Global___ReportFormat: typing_extensions.TypeAlias = ReportFormat
+
 @typing.final
 class TokenRecord(google.protobuf.message.Message):
     """Times are UTC nanoseconds of the controller's clock."""
@@ -298,6 +318,276 @@ class SweepRecord(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["created_ns", b"created_ns", "name", b"name", "priority", b"priority", "rounds", b"rounds", "seed", b"seed", "spec_json", b"spec_json", "state", b"state", "sweep_id", b"sweep_id"]) -> None: ...
 
 Global___SweepRecord: typing_extensions.TypeAlias = SweepRecord
+
+@typing.final
+class PlannedCell(google.protobuf.message.Message):
+    """What a sweep would measure."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: builtins.int
+    VARIANT_FIELD_NUMBER: builtins.int
+    RUNTIME_FIELD_NUMBER: builtins.int
+    THREADS_FIELD_NUMBER: builtins.int
+    SCENARIO_FIELD_NUMBER: builtins.int
+    BATCH_FIELD_NUMBER: builtins.int
+    CELL_KEY_FIELD_NUMBER: builtins.int
+    device: builtins.str
+    """Name of the device."""
+    variant: builtins.str
+    runtime: builtins.str
+    threads: builtins.int
+    scenario: builtins.str
+    """"single_stream", "multi_stream", "offline", "server" """
+    batch: builtins.int
+    """Samples in one query."""
+    cell_key: builtins.str
+    def __init__(
+        self,
+        *,
+        device: builtins.str = ...,
+        variant: builtins.str = ...,
+        runtime: builtins.str = ...,
+        threads: builtins.int = ...,
+        scenario: builtins.str = ...,
+        batch: builtins.int = ...,
+        cell_key: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cell_key", b"cell_key", "device", b"device", "runtime", b"runtime", "scenario", b"scenario", "threads", b"threads", "variant", b"variant"]) -> None: ...
+
+Global___PlannedCell: typing_extensions.TypeAlias = PlannedCell
+
+@typing.final
+class LeftOut(google.protobuf.message.Message):
+    """What a sweep file asks for and cannot be."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: builtins.int
+    VARIANT_FIELD_NUMBER: builtins.int
+    RUNTIME_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    device: builtins.str
+    variant: builtins.str
+    runtime: builtins.str
+    reason: builtins.str
+    def __init__(
+        self,
+        *,
+        device: builtins.str = ...,
+        variant: builtins.str = ...,
+        runtime: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "reason", b"reason", "runtime", b"runtime", "variant", b"variant"]) -> None: ...
+
+Global___LeftOut: typing_extensions.TypeAlias = LeftOut
+
+@typing.final
+class SweepPlan(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CELLS_FIELD_NUMBER: builtins.int
+    MEASURED_FIELD_NUMBER: builtins.int
+    ROUNDS_EACH_FIELD_NUMBER: builtins.int
+    ROUNDS_FIELD_NUMBER: builtins.int
+    RUNS_FIELD_NUMBER: builtins.int
+    ESTIMATE_NS_FIELD_NUMBER: builtins.int
+    LEFT_OUT_FIELD_NUMBER: builtins.int
+    measured: builtins.int
+    """How many cells are measured, canaries left out."""
+    rounds_each: builtins.int
+    """Rounds that each cell gets."""
+    rounds: builtins.int
+    """Of all groups."""
+    runs: builtins.int
+    """Of all rounds, canaries among them."""
+    estimate_ns: builtins.int
+    """Of the device that takes longest."""
+    @property
+    def cells(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PlannedCell]:
+        """Canaries among them; empty in RunSweepResponse."""
+
+    @property
+    def left_out(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___LeftOut]: ...
+    def __init__(
+        self,
+        *,
+        cells: collections.abc.Iterable[Global___PlannedCell] | None = ...,
+        measured: builtins.int = ...,
+        rounds_each: builtins.int = ...,
+        rounds: builtins.int = ...,
+        runs: builtins.int = ...,
+        estimate_ns: builtins.int = ...,
+        left_out: collections.abc.Iterable[Global___LeftOut] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cells", b"cells", "estimate_ns", b"estimate_ns", "left_out", b"left_out", "measured", b"measured", "rounds", b"rounds", "rounds_each", b"rounds_each", "runs", b"runs"]) -> None: ...
+
+Global___SweepPlan: typing_extensions.TypeAlias = SweepPlan
+
+@typing.final
+class SweepLook(google.protobuf.message.Message):
+    """How a sweep stands."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class RoundsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    @typing.final
+    class VerdictsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    SWEEP_FIELD_NUMBER: builtins.int
+    RUNS_DONE_FIELD_NUMBER: builtins.int
+    RUNS_TOTAL_FIELD_NUMBER: builtins.int
+    ROUNDS_FIELD_NUMBER: builtins.int
+    VERDICTS_FIELD_NUMBER: builtins.int
+    LEFT_NS_FIELD_NUMBER: builtins.int
+    CELLS_FIELD_NUMBER: builtins.int
+    CELLS_SHORT_FIELD_NUMBER: builtins.int
+    LATEST_FIELD_NUMBER: builtins.int
+    runs_done: builtins.int
+    """Runs with a result, and all that are planned so far; retries add some."""
+    runs_total: builtins.int
+    left_ns: builtins.int
+    """By the pace so far; 0 where nothing waits."""
+    cells: builtins.int
+    """Measured cells, and those of them that have fewer results that hold than the sweep has rounds."""
+    cells_short: builtins.int
+    @property
+    def sweep(self) -> Global___SweepRecord: ...
+    @property
+    def rounds(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
+        """By state: "queued", "leased", "done", "failed", "cancelled"."""
+
+    @property
+    def verdicts(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
+        """By verdict: "valid", "suspect", "invalid"."""
+
+    @property
+    def latest(self) -> Global___ResultRecord:
+        """The newest result; unset before the first."""
+
+    def __init__(
+        self,
+        *,
+        sweep: Global___SweepRecord | None = ...,
+        runs_done: builtins.int = ...,
+        runs_total: builtins.int = ...,
+        rounds: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
+        verdicts: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
+        left_ns: builtins.int = ...,
+        cells: builtins.int = ...,
+        cells_short: builtins.int = ...,
+        latest: Global___ResultRecord | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["latest", b"latest", "sweep", b"sweep"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cells", b"cells", "cells_short", b"cells_short", "latest", b"latest", "left_ns", b"left_ns", "rounds", b"rounds", "runs_done", b"runs_done", "runs_total", b"runs_total", "sweep", b"sweep", "verdicts", b"verdicts"]) -> None: ...
+
+Global___SweepLook: typing_extensions.TypeAlias = SweepLook
+
+@typing.final
+class SweepRound(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    RUNS_FIELD_NUMBER: builtins.int
+    GRANTS_FIELD_NUMBER: builtins.int
+    ROUND_ID_FIELD_NUMBER: builtins.int
+    TROUBLE_FIELD_NUMBER: builtins.int
+    index: builtins.int
+    group: builtins.str
+    device: builtins.str
+    """Name of the device."""
+    state: builtins.str
+    """As in SweepLook.rounds."""
+    runs: builtins.int
+    grants: builtins.int
+    """How often it was granted."""
+    round_id: builtins.str
+    trouble: builtins.str
+    """What last went wrong with it: a code, a colon, words; empty where nothing did."""
+    def __init__(
+        self,
+        *,
+        index: builtins.int = ...,
+        group: builtins.str = ...,
+        device: builtins.str = ...,
+        state: builtins.str = ...,
+        runs: builtins.int = ...,
+        grants: builtins.int = ...,
+        round_id: builtins.str = ...,
+        trouble: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "grants", b"grants", "group", b"group", "index", b"index", "round_id", b"round_id", "runs", b"runs", "state", b"state", "trouble", b"trouble"]) -> None: ...
+
+Global___SweepRound: typing_extensions.TypeAlias = SweepRound
+
+@typing.final
+class ResultRecord(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ATTEMPT_ID_FIELD_NUMBER: builtins.int
+    SEQ_FIELD_NUMBER: builtins.int
+    DEVICE_ID_FIELD_NUMBER: builtins.int
+    SHA256_FIELD_NUMBER: builtins.int
+    SUPERSEDED_FIELD_NUMBER: builtins.int
+    RECORDED_NS_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    attempt_id: builtins.str
+    seq: builtins.int
+    device_id: builtins.str
+    sha256: builtins.str
+    """Over the bytes that the device sent, hex."""
+    superseded: builtins.bool
+    """From a grant that had been given anew; it does not count."""
+    recorded_ns: builtins.int
+    @property
+    def result(self) -> assay.v1.result_pb2.Result: ...
+    def __init__(
+        self,
+        *,
+        attempt_id: builtins.str = ...,
+        seq: builtins.int = ...,
+        device_id: builtins.str = ...,
+        sha256: builtins.str = ...,
+        superseded: builtins.bool = ...,
+        recorded_ns: builtins.int = ...,
+        result: assay.v1.result_pb2.Result | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt_id", b"attempt_id", "device_id", b"device_id", "recorded_ns", b"recorded_ns", "result", b"result", "seq", b"seq", "sha256", b"sha256", "superseded", b"superseded"]) -> None: ...
+
+Global___ResultRecord: typing_extensions.TypeAlias = ResultRecord
 
 @typing.final
 class OperatorRecord(google.protobuf.message.Message):
@@ -592,12 +882,172 @@ class ChangeDeviceResponse(google.protobuf.message.Message):
 Global___ChangeDeviceResponse: typing_extensions.TypeAlias = ChangeDeviceResponse
 
 @typing.final
-class ListSweepsRequest(google.protobuf.message.Message):
+class PlanSweepRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    source: builtins.str
+    """What error messages call the file; at most 200 bytes of it are used."""
+    text: builtins.str
+    """The sweep file itself, TOML, at most 256 KiB."""
+    def __init__(
+        self,
+        *,
+        source: builtins.str = ...,
+        text: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["source", b"source", "text", b"text"]) -> None: ...
+
+Global___PlanSweepRequest: typing_extensions.TypeAlias = PlanSweepRequest
+
+@typing.final
+class PlanSweepResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: builtins.int
+    @property
+    def plan(self) -> Global___SweepPlan: ...
+    def __init__(
+        self,
+        *,
+        plan: Global___SweepPlan | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["plan", b"plan"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["plan", b"plan"]) -> None: ...
+
+Global___PlanSweepResponse: typing_extensions.TypeAlias = PlanSweepResponse
+
+@typing.final
+class RunSweepRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    source: builtins.str
+    """Both as in PlanSweepRequest."""
+    text: builtins.str
+    def __init__(
+        self,
+        *,
+        source: builtins.str = ...,
+        text: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["source", b"source", "text", b"text"]) -> None: ...
+
+Global___RunSweepRequest: typing_extensions.TypeAlias = RunSweepRequest
+
+@typing.final
+class RunSweepResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: builtins.int
+    ROUNDS_ADDED_FIELD_NUMBER: builtins.int
+    PLAN_FIELD_NUMBER: builtins.int
+    rounds_added: builtins.int
+    @property
+    def sweep(self) -> Global___SweepRecord: ...
+    @property
+    def plan(self) -> Global___SweepPlan:
+        """Unset where the sweep was there and is resumed."""
 
     def __init__(
         self,
+        *,
+        sweep: Global___SweepRecord | None = ...,
+        rounds_added: builtins.int = ...,
+        plan: Global___SweepPlan | None = ...,
     ) -> None: ...
+    def HasField(self, field_name: typing.Literal["plan", b"plan", "sweep", b"sweep"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["plan", b"plan", "rounds_added", b"rounds_added", "sweep", b"sweep"]) -> None: ...
+
+Global___RunSweepResponse: typing_extensions.TypeAlias = RunSweepResponse
+
+@typing.final
+class ResumeSweepRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Name or id."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+Global___ResumeSweepRequest: typing_extensions.TypeAlias = ResumeSweepRequest
+
+@typing.final
+class ResumeSweepResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: builtins.int
+    ROUNDS_ADDED_FIELD_NUMBER: builtins.int
+    rounds_added: builtins.int
+    @property
+    def sweep(self) -> Global___SweepRecord: ...
+    def __init__(
+        self,
+        *,
+        sweep: Global___SweepRecord | None = ...,
+        rounds_added: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["sweep", b"sweep"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["rounds_added", b"rounds_added", "sweep", b"sweep"]) -> None: ...
+
+Global___ResumeSweepResponse: typing_extensions.TypeAlias = ResumeSweepResponse
+
+@typing.final
+class WatchSweepRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    ONCE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Name or id."""
+    once: builtins.bool
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        once: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "once", b"once"]) -> None: ...
+
+Global___WatchSweepRequest: typing_extensions.TypeAlias = WatchSweepRequest
+
+@typing.final
+class WatchSweepResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOOK_FIELD_NUMBER: builtins.int
+    @property
+    def look(self) -> Global___SweepLook: ...
+    def __init__(
+        self,
+        *,
+        look: Global___SweepLook | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["look", b"look"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["look", b"look"]) -> None: ...
+
+Global___WatchSweepResponse: typing_extensions.TypeAlias = WatchSweepResponse
+
+@typing.final
+class ListSweepsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOOKS_FIELD_NUMBER: builtins.int
+    looks: builtins.bool
+    """Whether `looks` are wanted too."""
+    def __init__(
+        self,
+        *,
+        looks: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["looks", b"looks"]) -> None: ...
 
 Global___ListSweepsRequest: typing_extensions.TypeAlias = ListSweepsRequest
 
@@ -606,16 +1056,122 @@ class ListSweepsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SWEEPS_FIELD_NUMBER: builtins.int
+    LOOKS_FIELD_NUMBER: builtins.int
     @property
     def sweeps(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SweepRecord]: ...
+    @property
+    def looks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SweepLook]:
+        """Of each sweep, in the same order; empty unless asked for. Without `latest`."""
+
     def __init__(
         self,
         *,
         sweeps: collections.abc.Iterable[Global___SweepRecord] | None = ...,
+        looks: collections.abc.Iterable[Global___SweepLook] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["sweeps", b"sweeps"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["looks", b"looks", "sweeps", b"sweeps"]) -> None: ...
 
 Global___ListSweepsResponse: typing_extensions.TypeAlias = ListSweepsResponse
+
+@typing.final
+class ListRoundsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: builtins.int
+    sweep: builtins.str
+    """Name or id of the sweep."""
+    def __init__(
+        self,
+        *,
+        sweep: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["sweep", b"sweep"]) -> None: ...
+
+Global___ListRoundsRequest: typing_extensions.TypeAlias = ListRoundsRequest
+
+@typing.final
+class ListRoundsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROUNDS_FIELD_NUMBER: builtins.int
+    @property
+    def rounds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SweepRound]:
+        """By group and index."""
+
+    def __init__(
+        self,
+        *,
+        rounds: collections.abc.Iterable[Global___SweepRound] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["rounds", b"rounds"]) -> None: ...
+
+Global___ListRoundsResponse: typing_extensions.TypeAlias = ListRoundsResponse
+
+@typing.final
+class ListResultsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: builtins.int
+    sweep: builtins.str
+    """Name or id of the sweep."""
+    def __init__(
+        self,
+        *,
+        sweep: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["sweep", b"sweep"]) -> None: ...
+
+Global___ListResultsRequest: typing_extensions.TypeAlias = ListResultsRequest
+
+@typing.final
+class ListResultsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: builtins.int
+    @property
+    def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ResultRecord]: ...
+    def __init__(
+        self,
+        *,
+        results: collections.abc.Iterable[Global___ResultRecord] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["results", b"results"]) -> None: ...
+
+Global___ListResultsResponse: typing_extensions.TypeAlias = ListResultsResponse
+
+@typing.final
+class GetReportRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: builtins.int
+    FORMAT_FIELD_NUMBER: builtins.int
+    sweep: builtins.str
+    """Name or id of the sweep."""
+    format: Global___ReportFormat.ValueType
+    def __init__(
+        self,
+        *,
+        sweep: builtins.str = ...,
+        format: Global___ReportFormat.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["format", b"format", "sweep", b"sweep"]) -> None: ...
+
+Global___GetReportRequest: typing_extensions.TypeAlias = GetReportRequest
+
+@typing.final
+class GetReportResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: builtins.int
+    data: builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data"]) -> None: ...
+
+Global___GetReportResponse: typing_extensions.TypeAlias = GetReportResponse
 
 @typing.final
 class CancelSweepRequest(google.protobuf.message.Message):

@@ -59,10 +59,45 @@ class AdminStub(object):
                 request_serializer=assay_dot_v1_dot_admin__pb2.ChangeDeviceRequest.SerializeToString,
                 response_deserializer=assay_dot_v1_dot_admin__pb2.ChangeDeviceResponse.FromString,
                 _registered_method=True)
+        self.PlanSweep = channel.unary_unary(
+                '/assay.v1.Admin/PlanSweep',
+                request_serializer=assay_dot_v1_dot_admin__pb2.PlanSweepRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_admin__pb2.PlanSweepResponse.FromString,
+                _registered_method=True)
+        self.RunSweep = channel.unary_unary(
+                '/assay.v1.Admin/RunSweep',
+                request_serializer=assay_dot_v1_dot_admin__pb2.RunSweepRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_admin__pb2.RunSweepResponse.FromString,
+                _registered_method=True)
+        self.ResumeSweep = channel.unary_unary(
+                '/assay.v1.Admin/ResumeSweep',
+                request_serializer=assay_dot_v1_dot_admin__pb2.ResumeSweepRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_admin__pb2.ResumeSweepResponse.FromString,
+                _registered_method=True)
+        self.WatchSweep = channel.unary_stream(
+                '/assay.v1.Admin/WatchSweep',
+                request_serializer=assay_dot_v1_dot_admin__pb2.WatchSweepRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_admin__pb2.WatchSweepResponse.FromString,
+                _registered_method=True)
         self.ListSweeps = channel.unary_unary(
                 '/assay.v1.Admin/ListSweeps',
                 request_serializer=assay_dot_v1_dot_admin__pb2.ListSweepsRequest.SerializeToString,
                 response_deserializer=assay_dot_v1_dot_admin__pb2.ListSweepsResponse.FromString,
+                _registered_method=True)
+        self.ListRounds = channel.unary_unary(
+                '/assay.v1.Admin/ListRounds',
+                request_serializer=assay_dot_v1_dot_admin__pb2.ListRoundsRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_admin__pb2.ListRoundsResponse.FromString,
+                _registered_method=True)
+        self.ListResults = channel.unary_stream(
+                '/assay.v1.Admin/ListResults',
+                request_serializer=assay_dot_v1_dot_admin__pb2.ListResultsRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_admin__pb2.ListResultsResponse.FromString,
+                _registered_method=True)
+        self.GetReport = channel.unary_stream(
+                '/assay.v1.Admin/GetReport',
+                request_serializer=assay_dot_v1_dot_admin__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_admin__pb2.GetReportResponse.FromString,
                 _registered_method=True)
         self.CancelSweep = channel.unary_unary(
                 '/assay.v1.Admin/CancelSweep',
@@ -138,8 +173,65 @@ class AdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanSweep(self, request, context):
+        """What a sweep file would measure here. For operators: it takes the controller's time, and inputs
+        of the sizes that the file sets are made. INVALID_ARGUMENT: mistakes of the file, one a line,
+        each with its key; a file that names recipes (variants are built where the controller runs).
+        NOT_FOUND: its dataset.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunSweep(self, request, context):
+        """Starts the sweep of a file, or resumes the one of the same name and content, so that a call
+        whose reply was lost may be made again, and two operators start one sweep. Errors as PlanSweep;
+        ALREADY_EXISTS: the name belongs to a sweep from another file. May take minutes where the file
+        sets sizes; it goes on when the caller hangs up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeSweep(self, request, context):
+        """Adds the rounds a sweep lacks; none where every cell has its VALID results. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchSweep(self, request, context):
+        """How a sweep stands: now, and whenever that changes (looked at once a second), until it has
+        ended; ends with the first message where `once` is set. Whoever loses the connection calls
+        again. NOT_FOUND; UNAUTHENTICATED once the caller was revoked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSweeps(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRounds(self, request, context):
+        """NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListResults(self, request, context):
+        """Results of one sweep, in the order they were recorded; at most 1 MiB a message. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReport(self, request, context):
+        """The report of a sweep as one file, in chunks of at most 1 MiB. NOT_FOUND.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -218,10 +310,45 @@ def add_AdminServicer_to_server(servicer, server):
                     request_deserializer=assay_dot_v1_dot_admin__pb2.ChangeDeviceRequest.FromString,
                     response_serializer=assay_dot_v1_dot_admin__pb2.ChangeDeviceResponse.SerializeToString,
             ),
+            'PlanSweep': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanSweep,
+                    request_deserializer=assay_dot_v1_dot_admin__pb2.PlanSweepRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_admin__pb2.PlanSweepResponse.SerializeToString,
+            ),
+            'RunSweep': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunSweep,
+                    request_deserializer=assay_dot_v1_dot_admin__pb2.RunSweepRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_admin__pb2.RunSweepResponse.SerializeToString,
+            ),
+            'ResumeSweep': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeSweep,
+                    request_deserializer=assay_dot_v1_dot_admin__pb2.ResumeSweepRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_admin__pb2.ResumeSweepResponse.SerializeToString,
+            ),
+            'WatchSweep': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchSweep,
+                    request_deserializer=assay_dot_v1_dot_admin__pb2.WatchSweepRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_admin__pb2.WatchSweepResponse.SerializeToString,
+            ),
             'ListSweeps': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSweeps,
                     request_deserializer=assay_dot_v1_dot_admin__pb2.ListSweepsRequest.FromString,
                     response_serializer=assay_dot_v1_dot_admin__pb2.ListSweepsResponse.SerializeToString,
+            ),
+            'ListRounds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRounds,
+                    request_deserializer=assay_dot_v1_dot_admin__pb2.ListRoundsRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_admin__pb2.ListRoundsResponse.SerializeToString,
+            ),
+            'ListResults': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListResults,
+                    request_deserializer=assay_dot_v1_dot_admin__pb2.ListResultsRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_admin__pb2.ListResultsResponse.SerializeToString,
+            ),
+            'GetReport': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=assay_dot_v1_dot_admin__pb2.GetReportRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_admin__pb2.GetReportResponse.SerializeToString,
             ),
             'CancelSweep': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelSweep,
@@ -405,6 +532,114 @@ class Admin(object):
             _registered_method=True)
 
     @staticmethod
+    def PlanSweep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.v1.Admin/PlanSweep',
+            assay_dot_v1_dot_admin__pb2.PlanSweepRequest.SerializeToString,
+            assay_dot_v1_dot_admin__pb2.PlanSweepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunSweep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.v1.Admin/RunSweep',
+            assay_dot_v1_dot_admin__pb2.RunSweepRequest.SerializeToString,
+            assay_dot_v1_dot_admin__pb2.RunSweepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeSweep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.v1.Admin/ResumeSweep',
+            assay_dot_v1_dot_admin__pb2.ResumeSweepRequest.SerializeToString,
+            assay_dot_v1_dot_admin__pb2.ResumeSweepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchSweep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/assay.v1.Admin/WatchSweep',
+            assay_dot_v1_dot_admin__pb2.WatchSweepRequest.SerializeToString,
+            assay_dot_v1_dot_admin__pb2.WatchSweepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListSweeps(request,
             target,
             options=(),
@@ -421,6 +656,87 @@ class Admin(object):
             '/assay.v1.Admin/ListSweeps',
             assay_dot_v1_dot_admin__pb2.ListSweepsRequest.SerializeToString,
             assay_dot_v1_dot_admin__pb2.ListSweepsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRounds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.v1.Admin/ListRounds',
+            assay_dot_v1_dot_admin__pb2.ListRoundsRequest.SerializeToString,
+            assay_dot_v1_dot_admin__pb2.ListRoundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListResults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/assay.v1.Admin/ListResults',
+            assay_dot_v1_dot_admin__pb2.ListResultsRequest.SerializeToString,
+            assay_dot_v1_dot_admin__pb2.ListResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/assay.v1.Admin/GetReport',
+            assay_dot_v1_dot_admin__pb2.GetReportRequest.SerializeToString,
+            assay_dot_v1_dot_admin__pb2.GetReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -109,6 +109,70 @@ _AdminChangeDeviceType = typing_extensions.TypeVar(
     ],
 )
 
+_AdminPlanSweepType = typing_extensions.TypeVar(
+    '_AdminPlanSweepType',
+    grpc.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.PlanSweepRequest,
+        assay.v1.admin_pb2.PlanSweepResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.PlanSweepRequest,
+        assay.v1.admin_pb2.PlanSweepResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.PlanSweepRequest,
+        assay.v1.admin_pb2.PlanSweepResponse,
+    ],
+)
+
+_AdminRunSweepType = typing_extensions.TypeVar(
+    '_AdminRunSweepType',
+    grpc.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.RunSweepRequest,
+        assay.v1.admin_pb2.RunSweepResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.RunSweepRequest,
+        assay.v1.admin_pb2.RunSweepResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.RunSweepRequest,
+        assay.v1.admin_pb2.RunSweepResponse,
+    ],
+)
+
+_AdminResumeSweepType = typing_extensions.TypeVar(
+    '_AdminResumeSweepType',
+    grpc.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.ResumeSweepRequest,
+        assay.v1.admin_pb2.ResumeSweepResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.ResumeSweepRequest,
+        assay.v1.admin_pb2.ResumeSweepResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.ResumeSweepRequest,
+        assay.v1.admin_pb2.ResumeSweepResponse,
+    ],
+)
+
+_AdminWatchSweepType = typing_extensions.TypeVar(
+    '_AdminWatchSweepType',
+    grpc.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.WatchSweepRequest,
+        assay.v1.admin_pb2.WatchSweepResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.WatchSweepRequest,
+        assay.v1.admin_pb2.WatchSweepResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.WatchSweepRequest,
+        assay.v1.admin_pb2.WatchSweepResponse,
+    ],
+)
+
 _AdminListSweepsType = typing_extensions.TypeVar(
     '_AdminListSweepsType',
     grpc.UnaryUnaryMultiCallable[
@@ -122,6 +186,54 @@ _AdminListSweepsType = typing_extensions.TypeVar(
     default=grpc.UnaryUnaryMultiCallable[
         assay.v1.admin_pb2.ListSweepsRequest,
         assay.v1.admin_pb2.ListSweepsResponse,
+    ],
+)
+
+_AdminListRoundsType = typing_extensions.TypeVar(
+    '_AdminListRoundsType',
+    grpc.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.ListRoundsRequest,
+        assay.v1.admin_pb2.ListRoundsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.ListRoundsRequest,
+        assay.v1.admin_pb2.ListRoundsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.ListRoundsRequest,
+        assay.v1.admin_pb2.ListRoundsResponse,
+    ],
+)
+
+_AdminListResultsType = typing_extensions.TypeVar(
+    '_AdminListResultsType',
+    grpc.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.ListResultsRequest,
+        assay.v1.admin_pb2.ListResultsResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.ListResultsRequest,
+        assay.v1.admin_pb2.ListResultsResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.ListResultsRequest,
+        assay.v1.admin_pb2.ListResultsResponse,
+    ],
+)
+
+_AdminGetReportType = typing_extensions.TypeVar(
+    '_AdminGetReportType',
+    grpc.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.GetReportRequest,
+        assay.v1.admin_pb2.GetReportResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.GetReportRequest,
+        assay.v1.admin_pb2.GetReportResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.GetReportRequest,
+        assay.v1.admin_pb2.GetReportResponse,
     ],
 )
 
@@ -237,7 +349,7 @@ _AdminListAuditType = typing_extensions.TypeVar(
     ],
 )
 
-class AdminStub(typing.Generic[_AdminListTokensType, _AdminCreateTokenType, _AdminRevokeTokenType, _AdminListDevicesType, _AdminChangeDeviceType, _AdminListSweepsType, _AdminCancelSweepType, _AdminPrioritiseSweepType, _AdminListOperatorsType, _AdminAddOperatorType, _AdminRevokeOperatorType, _AdminListCertificatesType, _AdminListAuditType]):
+class AdminStub(typing.Generic[_AdminListTokensType, _AdminCreateTokenType, _AdminRevokeTokenType, _AdminListDevicesType, _AdminChangeDeviceType, _AdminPlanSweepType, _AdminRunSweepType, _AdminResumeSweepType, _AdminWatchSweepType, _AdminListSweepsType, _AdminListRoundsType, _AdminListResultsType, _AdminGetReportType, _AdminCancelSweepType, _AdminPrioritiseSweepType, _AdminListOperatorsType, _AdminAddOperatorType, _AdminRevokeOperatorType, _AdminListCertificatesType, _AdminListAuditType]):
     @typing.overload
     def __init__(self: AdminStub[
         grpc.UnaryUnaryMultiCallable[
@@ -261,8 +373,36 @@ class AdminStub(typing.Generic[_AdminListTokensType, _AdminCreateTokenType, _Adm
             assay.v1.admin_pb2.ChangeDeviceResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
+            assay.v1.admin_pb2.PlanSweepRequest,
+            assay.v1.admin_pb2.PlanSweepResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            assay.v1.admin_pb2.RunSweepRequest,
+            assay.v1.admin_pb2.RunSweepResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            assay.v1.admin_pb2.ResumeSweepRequest,
+            assay.v1.admin_pb2.ResumeSweepResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            assay.v1.admin_pb2.WatchSweepRequest,
+            assay.v1.admin_pb2.WatchSweepResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
             assay.v1.admin_pb2.ListSweepsRequest,
             assay.v1.admin_pb2.ListSweepsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            assay.v1.admin_pb2.ListRoundsRequest,
+            assay.v1.admin_pb2.ListRoundsResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            assay.v1.admin_pb2.ListResultsRequest,
+            assay.v1.admin_pb2.ListResultsResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            assay.v1.admin_pb2.GetReportRequest,
+            assay.v1.admin_pb2.GetReportResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             assay.v1.admin_pb2.CancelSweepRequest,
@@ -317,8 +457,36 @@ class AdminStub(typing.Generic[_AdminListTokensType, _AdminCreateTokenType, _Adm
             assay.v1.admin_pb2.ChangeDeviceResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            assay.v1.admin_pb2.PlanSweepRequest,
+            assay.v1.admin_pb2.PlanSweepResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            assay.v1.admin_pb2.RunSweepRequest,
+            assay.v1.admin_pb2.RunSweepResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            assay.v1.admin_pb2.ResumeSweepRequest,
+            assay.v1.admin_pb2.ResumeSweepResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            assay.v1.admin_pb2.WatchSweepRequest,
+            assay.v1.admin_pb2.WatchSweepResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             assay.v1.admin_pb2.ListSweepsRequest,
             assay.v1.admin_pb2.ListSweepsResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            assay.v1.admin_pb2.ListRoundsRequest,
+            assay.v1.admin_pb2.ListRoundsResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            assay.v1.admin_pb2.ListResultsRequest,
+            assay.v1.admin_pb2.ListResultsResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            assay.v1.admin_pb2.GetReportRequest,
+            assay.v1.admin_pb2.GetReportResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
             assay.v1.admin_pb2.CancelSweepRequest,
@@ -365,7 +533,39 @@ class AdminStub(typing.Generic[_AdminListTokensType, _AdminCreateTokenType, _Adm
     the device's state, or a label or name is none.
     """
 
+    PlanSweep: _AdminPlanSweepType
+    """What a sweep file would measure here. For operators: it takes the controller's time, and inputs
+    of the sizes that the file sets are made. INVALID_ARGUMENT: mistakes of the file, one a line,
+    each with its key; a file that names recipes (variants are built where the controller runs).
+    NOT_FOUND: its dataset.
+    """
+
+    RunSweep: _AdminRunSweepType
+    """Starts the sweep of a file, or resumes the one of the same name and content, so that a call
+    whose reply was lost may be made again, and two operators start one sweep. Errors as PlanSweep;
+    ALREADY_EXISTS: the name belongs to a sweep from another file. May take minutes where the file
+    sets sizes; it goes on when the caller hangs up.
+    """
+
+    ResumeSweep: _AdminResumeSweepType
+    """Adds the rounds a sweep lacks; none where every cell has its VALID results. NOT_FOUND."""
+
+    WatchSweep: _AdminWatchSweepType
+    """How a sweep stands: now, and whenever that changes (looked at once a second), until it has
+    ended; ends with the first message where `once` is set. Whoever loses the connection calls
+    again. NOT_FOUND; UNAUTHENTICATED once the caller was revoked.
+    """
+
     ListSweeps: _AdminListSweepsType
+
+    ListRounds: _AdminListRoundsType
+    """NOT_FOUND."""
+
+    ListResults: _AdminListResultsType
+    """Results of one sweep, in the order they were recorded; at most 1 MiB a message. NOT_FOUND."""
+
+    GetReport: _AdminGetReportType
+    """The report of a sweep as one file, in chunks of at most 1 MiB. NOT_FOUND."""
 
     CancelSweep: _AdminCancelSweepType
     """NOT_FOUND. What was measured stays."""
@@ -407,8 +607,36 @@ AdminAsyncStub: typing_extensions.TypeAlias = AdminStub[
         assay.v1.admin_pb2.ChangeDeviceResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.PlanSweepRequest,
+        assay.v1.admin_pb2.PlanSweepResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.RunSweepRequest,
+        assay.v1.admin_pb2.RunSweepResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.ResumeSweepRequest,
+        assay.v1.admin_pb2.ResumeSweepResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.WatchSweepRequest,
+        assay.v1.admin_pb2.WatchSweepResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
         assay.v1.admin_pb2.ListSweepsRequest,
         assay.v1.admin_pb2.ListSweepsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.ListRoundsRequest,
+        assay.v1.admin_pb2.ListRoundsResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.ListResultsRequest,
+        assay.v1.admin_pb2.ListResultsResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.GetReportRequest,
+        assay.v1.admin_pb2.GetReportResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         assay.v1.admin_pb2.CancelSweepRequest,
@@ -482,11 +710,78 @@ class AdminServicer(metaclass=abc.ABCMeta):
         """
 
     @abc.abstractmethod
+    def PlanSweep(
+        self,
+        request: assay.v1.admin_pb2.PlanSweepRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[assay.v1.admin_pb2.PlanSweepResponse, collections.abc.Awaitable[assay.v1.admin_pb2.PlanSweepResponse]]:
+        """What a sweep file would measure here. For operators: it takes the controller's time, and inputs
+        of the sizes that the file sets are made. INVALID_ARGUMENT: mistakes of the file, one a line,
+        each with its key; a file that names recipes (variants are built where the controller runs).
+        NOT_FOUND: its dataset.
+        """
+
+    @abc.abstractmethod
+    def RunSweep(
+        self,
+        request: assay.v1.admin_pb2.RunSweepRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[assay.v1.admin_pb2.RunSweepResponse, collections.abc.Awaitable[assay.v1.admin_pb2.RunSweepResponse]]:
+        """Starts the sweep of a file, or resumes the one of the same name and content, so that a call
+        whose reply was lost may be made again, and two operators start one sweep. Errors as PlanSweep;
+        ALREADY_EXISTS: the name belongs to a sweep from another file. May take minutes where the file
+        sets sizes; it goes on when the caller hangs up.
+        """
+
+    @abc.abstractmethod
+    def ResumeSweep(
+        self,
+        request: assay.v1.admin_pb2.ResumeSweepRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[assay.v1.admin_pb2.ResumeSweepResponse, collections.abc.Awaitable[assay.v1.admin_pb2.ResumeSweepResponse]]:
+        """Adds the rounds a sweep lacks; none where every cell has its VALID results. NOT_FOUND."""
+
+    @abc.abstractmethod
+    def WatchSweep(
+        self,
+        request: assay.v1.admin_pb2.WatchSweepRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[assay.v1.admin_pb2.WatchSweepResponse], collections.abc.AsyncIterator[assay.v1.admin_pb2.WatchSweepResponse]]:
+        """How a sweep stands: now, and whenever that changes (looked at once a second), until it has
+        ended; ends with the first message where `once` is set. Whoever loses the connection calls
+        again. NOT_FOUND; UNAUTHENTICATED once the caller was revoked.
+        """
+
+    @abc.abstractmethod
     def ListSweeps(
         self,
         request: assay.v1.admin_pb2.ListSweepsRequest,
         context: _ServicerContext,
     ) -> typing.Union[assay.v1.admin_pb2.ListSweepsResponse, collections.abc.Awaitable[assay.v1.admin_pb2.ListSweepsResponse]]: ...
+
+    @abc.abstractmethod
+    def ListRounds(
+        self,
+        request: assay.v1.admin_pb2.ListRoundsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[assay.v1.admin_pb2.ListRoundsResponse, collections.abc.Awaitable[assay.v1.admin_pb2.ListRoundsResponse]]:
+        """NOT_FOUND."""
+
+    @abc.abstractmethod
+    def ListResults(
+        self,
+        request: assay.v1.admin_pb2.ListResultsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[assay.v1.admin_pb2.ListResultsResponse], collections.abc.AsyncIterator[assay.v1.admin_pb2.ListResultsResponse]]:
+        """Results of one sweep, in the order they were recorded; at most 1 MiB a message. NOT_FOUND."""
+
+    @abc.abstractmethod
+    def GetReport(
+        self,
+        request: assay.v1.admin_pb2.GetReportRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[assay.v1.admin_pb2.GetReportResponse], collections.abc.AsyncIterator[assay.v1.admin_pb2.GetReportResponse]]:
+        """The report of a sweep as one file, in chunks of at most 1 MiB. NOT_FOUND."""
 
     @abc.abstractmethod
     def CancelSweep(

@@ -9,7 +9,8 @@ from pathlib import Path
 import grpc
 
 from assay.controller.admin.base import Administration
-from assay.controller.admin.office import Caller, Office
+from assay.controller.admin.journal import Caller
+from assay.controller.admin.office import Office
 from assay.controller.admin.remote import RemoteOffice
 from assay.controller.home import Home
 from assay.controller.store import open_store

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from assay.controller.admin.views import (
+    StartedSweep,
+    SweepFile,
+    SweepLook,
+    SweepPlan,
+    SweepRound,
+)
 from assay.controller.records import (
     AuditRecord,
     DeviceRecord,
     OperatorRecord,
+    ResultRecord,
     Role,
     SweepRecord,
     TokenRecord,
@@ -53,7 +61,8 @@ class CertificateRecord:
 
 
 class Administration(Protocol):
-    """The verbs of ``assay token``, ``device``, ``operator``, ``pki`` and ``audit``.
+    """The verbs of ``assay token``, ``device``, ``sweep``, ``operator``, ``pki`` and ``audit``, and
+    what there is to read of a sweep.
 
     Listing needs the role VIEWER, changing OPERATOR, else :class:`PermissionDenied`. Absent things
     raise :class:`NotFound`, taken names :class:`AlreadyExists`, changes that do not fit
@@ -76,6 +85,42 @@ class Administration(Protocol):
         ...
 
     def sweeps(self) -> list[SweepRecord]: ...
+    def plan_sweep(self, file: SweepFile) -> SweepPlan:
+        """What the file would measure; needs OPERATOR. :class:`SpecError` or its
+        :class:`UsageError` list the mistakes of the file."""
+        ...
+
+    def run_sweep(self, file: SweepFile) -> StartedSweep:
+        """Starts the sweep, or resumes the one of the same name and content;
+        :class:`AlreadyExists` where the name belongs to a sweep from another file."""
+        ...
+
+    def resume_sweep(self, name: str) -> StartedSweep:
+        """Adds the rounds that the sweep lacks."""
+        ...
+
+    def watch_sweep(self, name: str) -> Iterator[SweepLook]:
+        """How the sweep stands, now and then whenever it moved, until it has ended;
+        :class:`Unreachable` where nobody serves any more: then it goes on later."""
+        ...
+
+    def look_at_sweep(self, name: str) -> SweepLook:
+        """How the sweep stands now."""
+        ...
+
+    def look_at_sweeps(self) -> list[SweepLook]:
+        """How every sweep stands, the newest last; from elsewhere without their latest result."""
+        ...
+
+    def rounds(self, sweep: str) -> list[SweepRound]: ...
+    def results(self, sweep: str) -> list[ResultRecord]:
+        """In the order they were recorded; those that count."""
+        ...
+
+    def report(self, sweep: str, *, markdown: bool = False) -> bytes:
+        """The report as one file, HTML unless Markdown is asked for."""
+        ...
+
     def cancel_sweep(self, name: str) -> None: ...
     def prioritise_sweep(self, name: str, priority: int) -> None:
         """Higher goes first; -1000 to 1000, 0 by default."""

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from assay.controller.admin.base import CertificateRecord, DeviceChange, DeviceVerb
 from assay.controller.admin.changes import changed
+from assay.controller.admin.journal import Caller, Journal
+from assay.controller.admin.views import (
+    StartedSweep,
+    SweepFile,
+    SweepLook,
+    SweepPlan,
+    SweepRound,
+)
 from assay.controller.home import Home
 from assay.controller.identity.enrol import check_name, create_token
 from assay.controller.planning import health
@@ -18,13 +25,18 @@ from assay.controller.records import (
     AuditRecord,
     DeviceRecord,
     OperatorRecord,
+    ResultRecord,
     Role,
     SweepRecord,
     SweepState,
     TokenRecord,
 )
 from assay.controller.store.base import Store
-from assay.core.errors import AssayError, PermissionDenied, UsageError
+from assay.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from assay.controller.admin.looks import SweepLooks
+    from assay.controller.admin.sweeping import Sweeping
 
 T = TypeVar("T")
 
@@ -34,33 +46,20 @@ MOST_AUDIT_ENTRIES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks and from where; ``reads`` tells whether what is only looked at is logged too."""
-
-    name: str
-    role: Role
-    origin: str
-    reads: bool = True
-
-    @classmethod
-    def of_this_account(cls) -> Caller:
-        """Whoever runs a command on the home itself: files are the access control, and who can
-        read them could also read them without us."""
-        return cls(getpass.getuser(), Role.OPERATOR, "home", reads=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Office:
-    """:class:`assay.controller.admin.base.Administration` for one caller."""
+    """:class:`assay.controller.admin.base.Administration` for one caller; ``sweeping`` does what
+    takes long, in this process unless given; ``looks`` is shared by those who watch."""
 
     home: Home
     store: Store
     caller: Caller
     now_ns: Callable[[], int] = time.time_ns
+    sweeping: Sweeping | None = None
+    looks: SweepLooks | None = None
 
     def tokens(self) -> list[TokenRecord]:
         """See :class:`Administration`."""
-        return self._look("token list", lambda: [_bare(t) for t in self.store.tokens()])
+        return self._journal.look("token list", lambda: [_bare(t) for t in self.store.tokens()])
 
     def create_token(self, *, note: str, uses: int, lifetime_s: int, approval: bool) -> str:
         """See :class:`Administration`."""
@@ -78,19 +77,19 @@ class Office:
             )
             return str(token)
 
-        return self._change("token create", subject, work)
+        return self._journal.change("token create", subject, work)
 
     def revoke_token(self, token_id: str) -> None:
         """See :class:`Administration`."""
-        self._change("token revoke", token_id, lambda: self.store.revoke_token(token_id))
+        self._journal.change("token revoke", token_id, lambda: self.store.revoke_token(token_id))
 
     def devices(self) -> list[DeviceRecord]:
         """See :class:`Administration`."""
-        return self._look("device list", self.store.devices)
+        return self._journal.look("device list", self.store.devices)
 
     def device(self, name: str) -> DeviceRecord:
         """See :class:`Administration`."""
-        return self._look("device show", lambda: self.store.device(name), name)
+        return self._journal.look("device show", lambda: self.store.device(name), name)
 
     def change_device(self, name: str, change: DeviceChange) -> DeviceRecord:
         """See :class:`Administration`."""
@@ -103,11 +102,79 @@ class Office:
             return record
 
         subject = " ".join([name, *_words(change)])
-        return self._change(f"device {change.verb.value}", subject, work)
+        return self._journal.change(f"device {change.verb.value}", subject, work)
 
     def sweeps(self) -> list[SweepRecord]:
         """See :class:`Administration`."""
-        return self._look("sweep list", self.store.sweeps)
+        return self._journal.look("sweep list", self.store.sweeps)
+
+    def plan_sweep(self, file: SweepFile) -> SweepPlan:
+        """See :class:`Administration`."""
+        return self._journal.change(
+            "sweep plan", file.source, lambda: self._with_checked(file, self._sweeping.plan)
+        )
+
+    def run_sweep(self, file: SweepFile) -> StartedSweep:
+        """See :class:`Administration`."""
+        return self._journal.change(
+            "sweep run",
+            file.source,
+            lambda: self._with_checked(file, self._sweeping.start),
+            about=lambda started: started.sweep.name,
+        )
+
+    def resume_sweep(self, name: str) -> StartedSweep:
+        """See :class:`Administration`."""
+        from assay.controller.admin.sweeping import one_at_a_time
+        from assay.controller.planning import sweeps
+
+        def work() -> StartedSweep:
+            with one_at_a_time(self.home):
+                done = sweeps.resume(self.store.sweep(name), self.store)
+            return StartedSweep(done.sweep, len(done.added))
+
+        return self._journal.change("sweep resume", name, work)
+
+    def watch_sweep(self, name: str) -> Iterator[SweepLook]:
+        """See :class:`Administration`."""
+        from assay.controller.admin.looks import watched
+
+        self.watched_sweep(name)
+        return watched(self.home, self.store, name)
+
+    def watched_sweep(self, name: str) -> SweepRecord:
+        """The sweep that is going to be watched: one entry in the log, however long it takes."""
+        return self._journal.look("sweep watch", lambda: self.store.sweep(name), name)
+
+    def look_at_sweep(self, name: str) -> SweepLook:
+        """See :class:`Administration`."""
+        return self._journal.look("sweep status", lambda: self._looks.look(name), name)
+
+    def look_at_sweeps(self) -> list[SweepLook]:
+        """See :class:`Administration`."""
+        return self._journal.look("sweep list", self._looks.all)
+
+    def rounds(self, sweep: str) -> list[SweepRound]:
+        """See :class:`Administration`."""
+        from assay.controller.admin.looks import rounds_of
+
+        return self._journal.look("sweep show", lambda: rounds_of(self.store, sweep), sweep)
+
+    def results(self, sweep: str) -> list[ResultRecord]:
+        """See :class:`Administration`."""
+
+        def work() -> list[ResultRecord]:
+            return self.store.results(sweep_id=self.store.sweep(sweep).sweep_id)
+
+        return self._journal.look("result list", work, sweep)
+
+    def report(self, sweep: str, *, markdown: bool = False) -> bytes:
+        """See :class:`Administration`."""
+
+        def work() -> bytes:
+            return self._sweeping.report(self.store.sweep(sweep).sweep_id, markdown=markdown)
+
+        return self._journal.look("report", work, sweep)
 
     def cancel_sweep(self, name: str) -> None:
         """See :class:`Administration`."""
@@ -116,7 +183,7 @@ class Office:
             sweep = self.store.sweep(name)
             self.store.set_sweep_state(sweep.sweep_id, SweepState.CANCELLED)
 
-        self._change("sweep cancel", name, work)
+        self._journal.change("sweep cancel", name, work)
 
     def prioritise_sweep(self, name: str, priority: int) -> None:
         """See :class:`Administration`."""
@@ -128,11 +195,11 @@ class Office:
                 )
             self.store.set_sweep_priority(self.store.sweep(name).sweep_id, priority)
 
-        self._change("sweep prioritise", f"{name} {priority}", work)
+        self._journal.change("sweep prioritise", f"{name} {priority}", work)
 
     def operators(self) -> list[OperatorRecord]:
         """See :class:`Administration`."""
-        return self._look("operator list", self.store.operators)
+        return self._journal.look("operator list", self.store.operators)
 
     def add_operator(self, name: str, role: Role, days: int) -> bytes:
         """See :class:`Administration`."""
@@ -150,7 +217,7 @@ class Office:
             self.store.put_operator(OperatorRecord(name, role, made.certificate_id, now_ns, end_ns))
             return made.identity_pem
 
-        return self._change("operator add", f"{name} {role.value} {days} d", work)
+        return self._journal.change("operator add", f"{name} {role.value} {days} d", work)
 
     def revoke_operator(self, name: str) -> None:
         """See :class:`Administration`."""
@@ -158,64 +225,53 @@ class Office:
         def work() -> None:
             self.store.put_operator(replace(self.store.operator(name), revoked=True))
 
-        self._change("operator revoke", name, work)
+        self._journal.change("operator revoke", name, work)
 
     def certificates(self) -> list[CertificateRecord]:
         """See :class:`Administration`."""
         from assay.controller.admin.rotation import certificates
 
-        return self._look("pki show", lambda: certificates(self.home, self.store, self.now_ns()))
+        return self._journal.look(
+            "pki show", lambda: certificates(self.home, self.store, self.now_ns())
+        )
 
     def audit(self, limit: int) -> list[AuditRecord]:
         """See :class:`Administration`."""
-        return self._look("audit", lambda: self.store.audit(min(limit, MOST_AUDIT_ENTRIES)))
+        return self._journal.look("audit", lambda: self.store.audit(min(limit, MOST_AUDIT_ENTRIES)))
 
     def close(self) -> None:
         """Nothing: whoever opened the store closes it."""
 
     def do_local(self, action: str, work: Callable[[], T]) -> T:
         """Something that only whoever is at the home can do, in the log."""
-        return self._change(action, "", work)
+        return self._journal.change(action, "", work)
 
-    def _look(self, action: str, work: Callable[[], T], subject: str = "") -> T:
-        if not self.caller.reads:
-            return work()
-        return self._logged(action, subject, work)
+    def _with_checked(self, file: SweepFile, action: Callable[[SweepFile], T]) -> T:
+        """Mistakes of the file itself are told before anything is begun for it."""
+        from assay.controller.admin.sweeping import checked
 
-    def _change(self, action: str, subject: str, work: Callable[[], T]) -> T:
-        def allowed() -> T:
-            if self.caller.role is not Role.OPERATOR:
-                raise PermissionDenied(
-                    f"{self.caller.name} is a {self.caller.role.value} and may not `{action}`; an "
-                    "operator can"
-                )
-            return work()
+        checked(file)
+        return action(file)
 
-        return self._logged(action, subject, allowed)
+    @property
+    def _journal(self) -> Journal:
+        return Journal(self.store, self.caller, self.now_ns)
 
-    def _logged(self, action: str, subject: str, work: Callable[[], T]) -> T:
-        try:
-            done = work()
-        except AssayError as error:
-            self._log(action, subject, error.code, str(error))
-            raise
-        self._log(action, subject, "ok")
-        return done
+    @property
+    def _looks(self) -> SweepLooks:
+        if self.looks is not None:
+            return self.looks
+        from assay.controller.admin.looks import SweepLooks
 
-    def _log(self, action: str, subject: str, outcome: str, detail: str = "") -> None:
-        caller = self.caller
-        self.store.add_audit(
-            AuditRecord(
-                at_ns=self.now_ns(),
-                actor=caller.name,
-                role=caller.role,
-                origin=caller.origin,
-                action=action,
-                subject=subject,
-                outcome=outcome,
-                detail=detail,
-            )
-        )
+        return SweepLooks(self.store)
+
+    @property
+    def _sweeping(self) -> Sweeping:
+        if self.sweeping is not None:
+            return self.sweeping
+        from assay.controller.admin.sweeping import Here
+
+        return Here(self.home, self.store)
 
 
 def _bare(token: TokenRecord) -> TokenRecord:

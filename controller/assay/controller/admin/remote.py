@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+
 import grpc
 
 from assay.controller.admin import wire
 from assay.controller.admin.base import CertificateRecord, DeviceChange
+from assay.controller.admin.views import (
+    StartedSweep,
+    SweepFile,
+    SweepLook,
+    SweepPlan,
+    SweepRound,
+)
 from assay.controller.records import (
     AuditRecord,
     DeviceRecord,
     OperatorRecord,
+    ResultRecord,
     Role,
     SweepRecord,
     TokenRecord,
 )
-from assay.core.channel import call
+from assay.core.channel import Backoff, call, stream
 from assay.core.convert import from_proto
+from assay.core.errors import Unreachable
 from assay.v1 import admin_pb2, admin_pb2_grpc
 
 _CALL_S = 30.0
+_PLAN_S = 660.0  # longer than the controller gives itself (aside.LONGEST_S)
+_READ_S = 660.0
+_WATCH_S = 30.0 * 86_400
+_TRIES = 6
 
 
 class RemoteOffice:
     """:class:`assay.controller.admin.base.Administration` over a channel, which it closes; raises
     what the controller raised, or :class:`Unreachable`."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, sleep: Callable[[float], None] = time.sleep) -> None:
         self._channel = channel
+        self._sleep = sleep
         self._stub = admin_pb2_grpc.AdminStub(channel)
 
     def tokens(self) -> list[TokenRecord]:
@@ -66,6 +83,79 @@ class RemoteOffice:
         request = admin_pb2.ListSweepsRequest()
         reply = call(self._stub.ListSweeps, request, timeout_s=_CALL_S)
         return [from_proto(message, SweepRecord) for message in reply.sweeps]
+
+    def plan_sweep(self, file: SweepFile) -> SweepPlan:
+        """See :class:`Administration`."""
+        request = admin_pb2.PlanSweepRequest(source=file.source, text=file.text)
+        return from_proto(call(self._stub.PlanSweep, request, timeout_s=_PLAN_S).plan, SweepPlan)
+
+    def run_sweep(self, file: SweepFile) -> StartedSweep:
+        """See :class:`Administration`."""
+        request = admin_pb2.RunSweepRequest(source=file.source, text=file.text)
+        return from_proto(call(self._stub.RunSweep, request, timeout_s=_PLAN_S), StartedSweep)
+
+    def resume_sweep(self, name: str) -> StartedSweep:
+        """See :class:`Administration`."""
+        request = admin_pb2.ResumeSweepRequest(name=name)
+        reply = call(self._stub.ResumeSweep, request, timeout_s=_CALL_S)
+        return StartedSweep(from_proto(reply.sweep, SweepRecord), reply.rounds_added)
+
+    def watch_sweep(self, name: str) -> Iterator[SweepLook]:
+        """See :class:`Administration`; a connection that is lost is made again, for a while."""
+        backoff = Backoff()
+        failures = 0
+        request = admin_pb2.WatchSweepRequest(name=name)
+        while True:
+            try:
+                for reply in stream(self._stub.WatchSweep, request, timeout_s=_WATCH_S):
+                    failures = 0
+                    backoff.succeeded()
+                    look = wire.look_of(reply.look)
+                    yield look
+                    if look.ended:
+                        return
+                lost = "it ended the call"
+            except Unreachable as error:
+                lost = str(error)
+            failures += 1
+            if failures == _TRIES:
+                raise Unreachable(
+                    f"the controller does not answer any more ({lost}); sweep {name} goes on when "
+                    f"it is back: `assay sweep status {name} --follow`"
+                )
+            self._sleep(backoff.next_s())
+
+    def look_at_sweep(self, name: str) -> SweepLook:
+        """See :class:`Administration`."""
+        request = admin_pb2.WatchSweepRequest(name=name, once=True)
+        for reply in stream(self._stub.WatchSweep, request, timeout_s=_CALL_S):
+            return wire.look_of(reply.look)
+        raise Unreachable("the controller ended the call; try again")
+
+    def look_at_sweeps(self) -> list[SweepLook]:
+        """See :class:`Administration`."""
+        request = admin_pb2.ListSweepsRequest(looks=True)
+        reply = call(self._stub.ListSweeps, request, timeout_s=_READ_S)
+        return [wire.look_of(message) for message in reply.looks]
+
+    def rounds(self, sweep: str) -> list[SweepRound]:
+        """See :class:`Administration`."""
+        request = admin_pb2.ListRoundsRequest(sweep=sweep)
+        reply = call(self._stub.ListRounds, request, timeout_s=_CALL_S)
+        return [from_proto(message, SweepRound) for message in reply.rounds]
+
+    def results(self, sweep: str) -> list[ResultRecord]:
+        """See :class:`Administration`."""
+        request = admin_pb2.ListResultsRequest(sweep=sweep)
+        replies = stream(self._stub.ListResults, request, timeout_s=_READ_S)
+        return [from_proto(one, ResultRecord) for reply in replies for one in reply.results]
+
+    def report(self, sweep: str, *, markdown: bool = False) -> bytes:
+        """See :class:`Administration`."""
+        kind = admin_pb2.REPORT_FORMAT_MARKDOWN if markdown else admin_pb2.REPORT_FORMAT_HTML
+        request = admin_pb2.GetReportRequest(sweep=sweep, format=kind)
+        replies = stream(self._stub.GetReport, request, timeout_s=_READ_S)
+        return b"".join(reply.data for reply in replies)
 
     def cancel_sweep(self, name: str) -> None:
         """See :class:`Administration`."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from assay.controller.admin.base import DeviceChange, DeviceVerb
-from assay.controller.records import Role, TokenRecord
+from assay.controller.admin.views import SweepLook
+from assay.controller.records import ResultRecord, Role, RoundState, SweepRecord, TokenRecord
+from assay.core.convert import fill, from_proto
 from assay.core.errors import BadMessage
 from assay.v1 import admin_pb2
 
@@ -72,6 +74,46 @@ def role_of(number: int) -> Role:
 def role_number(role: Role) -> admin_pb2.Role.ValueType:
     """The inverse."""
     return admin_pb2.Role.Value(f"ROLE_{role.name}")
+
+
+def look_message(look: SweepLook, *, latest: bool = True) -> admin_pb2.SweepLook:
+    """How a sweep stands; with its latest result unless told otherwise."""
+    message = admin_pb2.SweepLook(
+        runs_done=look.runs_done,
+        runs_total=look.runs_total,
+        rounds={state.value: count for state, count in look.rounds.items()},
+        verdicts=look.verdicts,
+        left_ns=look.left_ns,
+        cells=look.cells,
+        cells_short=look.cells_short,
+    )
+    fill(message.sweep, look.sweep)
+    if latest and look.latest is not None:
+        fill(message.latest, look.latest)
+    return message
+
+
+def look_of(message: admin_pb2.SweepLook) -> SweepLook:
+    """The inverse. Rounds in a state this version does not know are left out."""
+    known = {state.value: state for state in RoundState}
+    return SweepLook(
+        sweep=from_proto(message.sweep, SweepRecord),
+        runs_done=message.runs_done,
+        runs_total=message.runs_total,
+        rounds={known[text]: count for text, count in message.rounds.items() if text in known},
+        verdicts=dict(message.verdicts),
+        left_ns=message.left_ns,
+        cells=message.cells,
+        cells_short=message.cells_short,
+        latest=from_proto(message.latest, ResultRecord) if message.HasField("latest") else None,
+    )
+
+
+def is_markdown(number: int) -> bool:
+    """Which report is asked for; :class:`BadMessage` on one this version does not know."""
+    if number not in (admin_pb2.REPORT_FORMAT_HTML, admin_pb2.REPORT_FORMAT_MARKDOWN):
+        raise BadMessage(f"report format {number} is not known here; upgrade the controller")
+    return number == admin_pb2.REPORT_FORMAT_MARKDOWN
 
 
 _VERBS = frozenset(admin_pb2.DeviceVerb.values())

@@ -46,7 +46,8 @@ def rotate_command(finish: bool, force: bool) -> None:
     still needs the former CA. Then finish. Operators need new identities, tokens made before the
     end of it are worthless after it.
     """
-    from assay.controller.admin.office import Caller, Office
+    from assay.controller.admin.journal import Caller
+    from assay.controller.admin.office import Office
     from assay.controller.admin.rotation import begin, finish_rotation
     from assay.controller.store import open_store
 

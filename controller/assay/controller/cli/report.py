@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from assay.controller.admin.base import Administration
+from assay.controller.cli.office import with_office
+
 
 @click.command("report")
 @click.argument("sweep")
@@ -16,26 +19,36 @@ import click
     help="Write one HTML file that opens without a network (Markdown where the name ends in .md); "
     "without it the terminal is used.",
 )
-def report_command(sweep: str, output: Path | None) -> None:
+@with_office
+def report_command(office: Administration, sweep: str, output: Path | None) -> None:
     """Show what SWEEP says: as tables and sentences here, or as a file, HTML with charts."""
+    from assay.controller.comparing.numbers import size
+
+    if output is None:
+        _show(office, sweep)
+        return
+    body = office.report(sweep, markdown=output.suffix == ".md")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not at all.
+    partial = output.with_name(output.name + ".part")
+    partial.write_bytes(body)
+    partial.replace(output)
+    click.echo(f"wrote {output} ({size(len(body))})", err=True)
+
+
+def _show(office: Administration, sweep: str) -> None:
     from rich.console import Console
 
-    from assay.controller.comparing.numbers import size
+    from assay.controller.admin.office import Office
     from assay.controller.comparing.summary import summarise
     from assay.controller.comparing.sweep_data import load_sweep
-    from assay.controller.home import Home
-    from assay.controller.report import write_report
-    from assay.controller.store import open_store
     from assay.controller.terminal.table import render_summary
-    from assay.core.cas import ContentStore
 
-    home = Home.default()
-    store = open_store(home)
-    if output is None:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=200)
-        render_summary(summarise(load_sweep(store, sweep)), console)
+    if not isinstance(office, Office):
+        # The tables are made of what the store holds, and that is elsewhere.
+        click.echo(office.report(sweep, markdown=True).decode())
         return
-    written = write_report(store, ContentStore(home.artifacts), sweep, output)
-    click.echo(f"wrote {output} ({size(written)})", err=True)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    render_summary(summarise(load_sweep(office.store, sweep)), console)

@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+from assay.controller.admin.base import Administration
+from assay.controller.cli.office import with_office
 from assay.controller.comparing.labels import runtime_label
 from assay.controller.home import Home
 from assay.controller.records import ResultRecord
@@ -54,7 +56,9 @@ def result() -> None:
 )
 @click.option("--canaries", is_flag=True, help="Show the canaries' results as well.")
 @format_option
+@with_office
 def list_command(
+    office: Administration,
     sweep: str | None,
     variant: str,
     device: str,
@@ -63,10 +67,9 @@ def list_command(
     output_format: str,
 ) -> None:
     """List results of SWEEP, or of every sweep, in the order they were recorded."""
-    store = open_store(Home.default())
     rows = [
         _row(record)
-        for record in _records(store, sweep)
+        for record in _listed(office, sweep)
         if fnmatch.fnmatchcase(record.result.run.variant_name, variant)
         and fnmatch.fnmatchcase(record.result.provenance.device_name, device)
         and verdict in (None, record.result.verdict.kind.value)
@@ -158,6 +161,13 @@ def mirror_command(file: Path, every_s: float | None) -> None:
         if every_s is None:
             return
         time.sleep(every_s)
+
+
+def _listed(office: Administration, sweep: str | None) -> Sequence[ResultRecord]:
+    if sweep is not None:
+        return office.results(sweep)
+    found = [record for one in office.sweeps() for record in office.results(one.sweep_id)]
+    return sorted(found, key=lambda record: record.recorded_ns)
 
 
 def _records(

@@ -78,7 +78,8 @@ def gc_command(grace_hours: float, dry_run: bool, output_format: str) -> None:
     for within the grace, which a build or an upload may be about to name.
     """
     from assay.controller.admin.garbage import collect
-    from assay.controller.admin.office import Caller, Office
+    from assay.controller.admin.journal import Caller
+    from assay.controller.admin.office import Office
     from assay.controller.store import open_store
 
     home, now_ns = Home.default(), time.time_ns()

@@ -2,87 +2,94 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from assay.controller import toml_file
 from assay.controller.admin.base import Administration
+from assay.controller.admin.views import SweepFile, SweepLook, SweepPlan
 from assay.controller.cli.office import with_office
-from assay.controller.home import Home
-from assay.controller.planning import sweeps
-from assay.controller.planning.cells import Skipped
-from assay.controller.planning.plan import Plan
-from assay.controller.planning.progress import Progress, lacking, measure_progress
-from assay.controller.planning.spec import SweepSpec, load_spec
-from assay.controller.records import SweepRecord
-from assay.controller.server.running import running_controller
-from assay.controller.store import open_store
-from assay.controller.store.base import Store
-from assay.controller.terminal.follow import follow
-from assay.core.cas import ContentStore
-from assay.core.errors import Partial, Unreachable
+from assay.core.errors import Partial
 from assay.core.listing import format_option, print_rows
+
+_MATRIX = ["device", "variant", "runtime", "threads", "scenario", "batch", "rounds"]
+_LOOK = ["name", "state", "runs", "valid", "suspect", "invalid", "id"]
+_ROUNDS = ["round", "group", "device", "state", "runs", "grants", "trouble", "id"]
 
 
 @click.group()
 def sweep() -> None:
-    """Measure variants on devices."""
+    """Measure variants on devices, here or with --controller elsewhere."""
 
 
 @sweep.command("plan")
 @click.argument("file", type=click.Path(path_type=Path))
 @format_option
-def plan_command(file: Path, output_format: str) -> None:
+@with_office
+def plan_command(office: Administration, file: Path, output_format: str) -> None:
     """Print what FILE would measure, and how long that takes; nothing is started."""
-    home = Home.default()
-    store = open_store(home)
-    spec = load_spec(file)
-    _build_recipes(spec, file.parent, store, home)
-    made = sweeps.plan_sweep(spec, store, ContentStore(home.artifacts))
-    print_rows(_matrix(made, store), _MATRIX, output_format)
-    _say_skipped(made.skipped)
-    click.echo(_size(made), err=True)
+    _plan(office, file, output_format)
 
 
 @sweep.command("run")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--follow/--no-follow", "following", default=True, help="Watch until it ends.")
 @click.option("--dry-run", is_flag=True, help="Like `sweep plan`.")
-@click.pass_context
-def run_command(ctx: click.Context, file: Path, following: bool, dry_run: bool) -> None:
+@with_office
+def run_command(office: Administration, file: Path, following: bool, dry_run: bool) -> None:
     """Start the sweep of FILE, or resume it where it stopped.
+
+    Variants of the recipes that FILE names are built first; with --controller it may name none:
+    build them where the controller runs.
 
     Ctrl-C leaves the view; the sweep goes on. Exit status 0: every cell has its VALID results;
     3: some have not; 4: no controller is serving.
     """
     if dry_run:
-        ctx.invoke(plan_command, file=file, output_format="table")
+        _plan(office, file, "table")
         return
-    home = Home.default()
-    store = open_store(home)
-    spec = load_spec(file)
-    _build_recipes(spec, file.parent, store, home)
-    done = sweeps.submit(spec, store, ContentStore(home.artifacts))
-    if done.plan is not None:
-        _say_skipped(done.plan.skipped)
-        click.echo(_size(done.plan), err=True)
+    with _patience("planning"):
+        started = office.run_sweep(_read(file))
+    if started.plan is not None:
+        _say_plan(started.plan)
     else:
-        click.echo(f"sweep {spec.name} resumed: {len(done.added)} rounds added", err=True)
-    _watch(store, home, done.sweep, following)
+        said = f"sweep {started.sweep.name} resumed: {started.rounds_added} rounds added"
+        click.echo(said, err=True)
+    _watch(office, started.sweep.name, following)
 
 
 @sweep.command("resume")
 @click.argument("name")
 @click.option("--follow/--no-follow", "following", default=True, help="Watch until it ends.")
-def resume_command(name: str, following: bool) -> None:
+@with_office
+def resume_command(office: Administration, name: str, following: bool) -> None:
     """Measure again what sweep NAME lacks: cells without their number of VALID results."""
-    home = Home.default()
-    store = open_store(home)
-    done = sweeps.resume(store.sweep(name), store)
-    click.echo(f"{len(done.added)} rounds added", err=True)
-    _watch(store, home, done.sweep, following)
+    started = office.resume_sweep(name)
+    click.echo(f"{started.rounds_added} rounds added", err=True)
+    _watch(office, started.sweep.name, following)
+
+
+@sweep.command("status")
+@click.argument("name")
+@click.option("--follow", "following", is_flag=True, help="Watch until it ends, as `sweep run`.")
+@format_option
+@with_office
+def status_command(office: Administration, name: str, following: bool, output_format: str) -> None:
+    """Print how sweep NAME stands.
+
+    Exit status with --follow as of `sweep run`.
+    """
+    if following:
+        _watch(office, name, following)
+        return
+    look = office.look_at_sweep(name)
+    more = {"cells": look.cells, "short": look.cells_short, "left_s": round(look.left_ns / 1e9)}
+    print_rows([{**_row(look), **more}], [*_LOOK[:-1], *more], output_format)
 
 
 @sweep.command("cancel")
@@ -106,133 +113,124 @@ def prioritise_command(office: Administration, name: str, priority: int) -> None
 
 @sweep.command("list")
 @format_option
-def list_command(output_format: str) -> None:
+@with_office
+def list_command(office: Administration, output_format: str) -> None:
     """List the sweeps, the newest last."""
-    store = open_store(Home.default())
-    rows = [_sweep_row(record, _progress(store, record)) for record in store.sweeps()]
-    print_rows(rows, ["name", "state", "runs", "valid", "suspect", "invalid", "id"], output_format)
+    print_rows([_row(look) for look in office.look_at_sweeps()], _LOOK, output_format)
 
 
 @sweep.command("show")
 @click.argument("name")
 @format_option
-def show_command(name: str, output_format: str) -> None:
+@with_office
+def show_command(office: Administration, name: str, output_format: str) -> None:
     """Show the rounds of sweep NAME and how each stands."""
-    store = open_store(Home.default())
-    record = store.sweep(name)
-    devices = {d.device_id: d.name for d in store.devices()}
     rows = [
         {
             "round": round_.index,
             "group": round_.group,
-            "device": devices.get(round_.device_id, round_.device_id),
-            "state": round_.state.value,
-            "runs": len(round_.runs),
-            "grants": round_.fence,
+            "device": round_.device,
+            "state": round_.state,
+            "runs": round_.runs,
+            "grants": round_.grants,
+            "trouble": round_.trouble,
             "id": round_.round_id,
         }
-        for round_ in store.rounds(record.sweep_id)
+        for round_ in office.rounds(name)
     ]
-    print_rows(rows, ["round", "group", "device", "state", "runs", "grants", "id"], output_format)
+    print_rows(rows, _ROUNDS, output_format)
 
 
-_MATRIX = ["device", "variant", "runtime", "threads", "scenario", "batch", "rounds"]
-
-
-def _matrix(made: Plan, store: Store) -> list[dict[str, Any]]:
-    devices = {d.device_id: d.name for d in store.devices()}
-    return [
+def _plan(office: Administration, file: Path, output_format: str) -> None:
+    with _patience("planning"):
+        plan = office.plan_sweep(_read(file))
+    rows = [
         {
-            "device": devices[cell.device_id],
-            "variant": cell.run.variant_name,
-            "runtime": cell.run.runtime.name,
-            "threads": cell.run.runtime.threads,
-            "scenario": cell.run.scenario.kind.value,
-            "batch": cell.run.scenario.samples_per_query,
-            "rounds": made.sweep.rounds,
+            "device": cell.device,
+            "variant": cell.variant,
+            "runtime": cell.runtime,
+            "threads": cell.threads,
+            "scenario": cell.scenario,
+            "batch": cell.batch,
+            "rounds": plan.rounds_each,
             "cell": cell.cell_key,
         }
-        for cell in made.cells
+        for cell in plan.cells
     ]
+    print_rows(rows, _MATRIX, output_format)
+    _say_plan(plan)
 
 
-def _size(made: Plan) -> str:
-    cells = sum(not cell.run.canary for cell in made.cells)
-    runs = sum(len(round_.runs) for round_ in made.rounds)
-    return (
-        f"{cells} cells, {len(made.rounds)} rounds, {runs} runs with the canaries: "
-        f"about {made.estimate_ns / 6e10:.0f} min"
-    )
+def _read(file: Path) -> SweepFile:
+    return SweepFile(str(file), toml_file.read(file), file.parent)
 
 
-def _say_skipped(skipped: tuple[Skipped, ...]) -> None:
-    for entry in skipped:
+def _say_plan(plan: SweepPlan) -> None:
+    for entry in plan.left_out:
         click.echo(
             f"left out: {entry.variant} in {entry.runtime} on {entry.device}: {entry.reason}",
             err=True,
         )
-
-
-def _build_recipes(spec: SweepSpec, folder: Path, store: Store, home: Home) -> None:
-    if not spec.recipes:
-        return
-    from assay.controller.variants import build_variants
-
-    build_variants(
-        [folder / path for path in spec.recipes],
-        store.dataset(spec.dataset),
-        store,
-        ContentStore(home.artifacts),
+    click.echo(
+        f"{plan.measured} cells, {plan.rounds} rounds, {plan.runs} runs with the canaries: "
+        f"about {plan.estimate_ns / 6e10:.0f} min",
+        err=True,
     )
 
 
-def _watch(store: Store, home: Home, record: SweepRecord, following: bool) -> None:
-    serving = running_controller(home) is not None
-    if not serving:
-        raise Unreachable(
-            f"sweep {record.name} is stored and waits, but no controller serves {home.root}: "
-            "start one with `assay controller serve`"
-        )
+@contextlib.contextmanager
+def _patience(what: str) -> Iterator[None]:
+    """Shows that something goes on; nothing where stderr is no terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
+
+
+def _watch(office: Administration, name: str, following: bool) -> None:
+    from assay.controller.terminal.follow import follow
+
+    looks = office.watch_sweep(name)
     if not following:
+        # That there is one says that somebody serves the sweep.
+        next(looks)
         return
     try:
-        seen = follow(store, record.sweep_id, alive=lambda: running_controller(home) is not None)
+        look = follow(looks)
     except KeyboardInterrupt:
         click.echo(
-            f"\nleft the view; the sweep goes on. `assay sweep run` or `assay sweep list` looks "
-            f"again, `assay sweep cancel {record.name}` stops it",
+            f"\nleft the view; the sweep goes on. `assay sweep status {name} --follow` looks "
+            f"again, `assay sweep cancel {name}` stops it",
             err=True,
         )
         os._exit(0)
-    _judge(store, record, seen)
+    _judge(look)
 
 
-def _judge(store: Store, sweep: SweepRecord, seen: Progress) -> None:
-    name = sweep.name
-    if not seen.ended:
-        raise Unreachable(f"the controller went away; sweep {name} goes on when it is back")
-    click.echo(f"sweep {name} {seen.state.value}: `assay report {name} -o report.html`", err=True)
-    cells = [c for c in store.cells(sweep.sweep_id) if not c.run.canary]
-    short = lacking(sweep, cells, store.results(sweep_id=sweep.sweep_id))
-    if short:
+def _judge(look: SweepLook) -> None:
+    name = look.sweep.name
+    state = look.sweep.state.value
+    click.echo(f"sweep {name} {state}: `assay report {name} -o report.html`", err=True)
+    if look.cells_short:
         raise Partial(
-            f"{len(short)} of {len(cells)} cells have fewer than {sweep.rounds} VALID results; "
-            f"`assay result list {name}` says why, `assay sweep resume {name}` measures again"
+            f"{look.cells_short} of {look.cells} cells have fewer than {look.sweep.rounds} VALID "
+            f"results; `assay result list {name}` says why, `assay sweep resume {name}` measures "
+            "again"
         )
 
 
-def _progress(store: Store, record: SweepRecord) -> Progress:
-    sweep_id = record.sweep_id
-    return measure_progress(record, store.rounds(sweep_id), store.results(sweep_id=sweep_id))
-
-
-def _sweep_row(record: SweepRecord, seen: Progress) -> dict[str, Any]:
+def _row(look: SweepLook) -> dict[str, Any]:
     return {
-        "name": record.name,
-        "state": record.state.value,
-        "runs": f"{seen.runs_done}/{seen.runs_total}",
-        "valid": seen.verdicts.get("valid", 0),
-        "suspect": seen.verdicts.get("suspect", 0),
-        "invalid": seen.verdicts.get("invalid", 0),
-        "id": record.sweep_id,
+        "name": look.sweep.name,
+        "state": look.sweep.state.value,
+        "runs": f"{look.runs_done}/{look.runs_total}",
+        "valid": look.verdicts.get("valid", 0),
+        "suspect": look.verdicts.get("suspect", 0),
+        "invalid": look.verdicts.get("invalid", 0),
+        "priority": look.sweep.priority,
+        "id": look.sweep.sweep_id,
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from assay.controller.admin.looks import watched
 from assay.controller.comparing.findings import validity_sentence
 from assay.controller.comparing.rows import Summary
 from assay.controller.comparing.summary import summarise
@@ -30,7 +31,7 @@ from assay.controller.store.base import Store
 from assay.controller.terminal.follow import follow
 from assay.controller.terminal.table import render_table
 from assay.core.cas import ContentStore
-from assay.core.errors import CheckFailed, Partial
+from assay.core.errors import CheckFailed, Partial, Unreachable
 
 DEVICE_NAME = "this-machine"
 _START_S = 180.0
@@ -112,16 +113,13 @@ def measure(paths: DemoPaths, store: Store, talk: Console) -> None:
                 load_spec(paths.sweep_file), store, ContentStore(paths.home.artifacts)
             )
             talk.print(f"sweep {submitted.sweep.name}: {len(submitted.added)} rounds to measure")
-            seen = follow(
-                store,
-                submitted.sweep.sweep_id,
-                alive=lambda: running_controller(paths.home) is not None,
-            )
-            if not seen.ended:
+            try:
+                follow(watched(paths.home, store, submitted.sweep.sweep_id))
+            except Unreachable:
                 raise CheckFailed(
                     f"the controller went away; {paths.log('controller')} says why. "
                     "Run the demo again: it goes on where it stopped"
-                )
+                ) from None
         page = f"http://{controller.metrics_address}/metrics"
         with urllib.request.urlopen(page, timeout=30) as answer:
             paths.metrics.write_bytes(answer.read())

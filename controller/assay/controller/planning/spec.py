@@ -173,6 +173,11 @@ def load_spec(path: Path) -> SweepSpec:
     return toml_file.load(path, SweepSpec, _REFERENCE)
 
 
+def parse_spec(text: str, source: str) -> SweepSpec:
+    """Checks the text of a sweep file that messages call ``source``."""
+    return toml_file.parse(text, SweepSpec, source, _REFERENCE)
+
+
 def check_spec(raw: dict[str, Any], source: str) -> SweepSpec:
     """Checks a parsed sweep file."""
     return toml_file.check(raw, SweepSpec, source, _REFERENCE)

@@ -3,83 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from grpc_reflection.v1alpha import reflection
-
 from assay.controller.admin import wire
-from assay.controller.admin.office import Caller, Office
+from assay.controller.admin.looks import SweepLooks
+from assay.controller.admin.office import Office
+from assay.controller.admin.sweeping import Sweeping
+from assay.controller.admin.views import SweepFile
 from assay.controller.home import Home
-from assay.controller.identity.certificates import OPERATOR_URI
-from assay.controller.records import AuditRecord, Role
-from assay.controller.server.guard import refuse
+from assay.controller.records import ResultRecord
+from assay.controller.server.door import Door
 from assay.controller.server.peer import names_of
-from assay.controller.store.base import Store
+from assay.core.channel import MAX_REPORT_BYTES
 from assay.core.convert import fill
-from assay.core.errors import AssayError, NotFound, PermissionDenied, Unauthenticated
 from assay.v1 import admin_pb2, admin_pb2_grpc
 
 T = TypeVar("T")
 
+_LOOK_S = 1.0
+_SOURCE_BYTES = 200
+
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """Tells who calls; whoever is turned away is written into the audit log. Blocking."""
+class Threads:
+    """Where calls wait: ``quick`` ones, those that may be ``reading`` much, and those that wait for
+    a sweep to be planned, or a report made, ``aside``; none of them keeps another kind waiting."""
 
-    store: Store
-    now_ns: Callable[[], int]
+    quick: ThreadPoolExecutor
+    reading: ThreadPoolExecutor
+    aside: ThreadPoolExecutor
 
-    def caller(self, peer: str, names: list[str]) -> Caller:
-        """The operator behind a connection; :class:`Unauthenticated` where there is none."""
-        if peer.startswith("unix:"):
-            # Its file permissions let this account in, and no other.
-            return Caller("socket", Role.OPERATOR, "socket")
-        origin = peer.partition(":")[2].rpartition(":")[0]
-        try:
-            return self._operator(names, origin)
-        except AssayError as error:
-            self._turned_away(names, origin, error)
-            raise
-
-    def _operator(self, names: list[str], origin: str) -> Caller:
-        said = [n.removeprefix(OPERATOR_URI) for n in names if n.startswith(OPERATOR_URI)]
-        if len(said) != 1:
-            raise Unauthenticated("the client certificate names no operator")
-        name, _, certificate_id = said[0].partition("/")
-        try:
-            known = self.store.operator(name)
-        except NotFound:
-            raise Unauthenticated(f"this controller does not know operator {name!r}") from None
-        if known.revoked:
-            raise Unauthenticated(f"operator {name} was revoked")
-        if known.certificate_id != certificate_id:
-            raise Unauthenticated(f"operator {name} has a newer certificate; use that")
-        return Caller(name, known.role, origin)
-
-    def _turned_away(self, names: list[str], origin: str, error: AssayError) -> None:
-        entry = AuditRecord(
-            at_ns=self.now_ns(),
-            actor=" ".join(names) or "unknown",
-            role=Role.VIEWER,
-            origin=origin,
-            action="call",
-            subject="",
-            outcome=error.code,
-            detail=str(error),
-        )
-        self.store.add_audit(entry)
+    def shutdown(self) -> None:
+        """Waits for what has begun; what has not does not begin any more."""
+        for pool in (self.quick, self.reading, self.aside):
+            pool.shutdown(cancel_futures=True)
 
 
 class AdminServicer(admin_pb2_grpc.AdminServicer):
     """The wire's side of administration; thin."""
 
-    def __init__(self, home: Home, door: Door, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, home: Home, door: Door, threads: Threads, sweeping: Sweeping) -> None:
         self._home = home
         self._door = door
         self._threads = threads
+        self._sweeping = sweeping
+        self._looks = SweepLooks(door.store)
 
     async def ListTokens(self, request: Any, context: Any) -> admin_pb2.ListTokensResponse:
         """Every token."""
@@ -129,11 +100,90 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         )
         return admin_pb2.ChangeDeviceResponse(device=fill(admin_pb2.DeviceRecord(), record))
 
-    async def ListSweeps(self, request: Any, context: Any) -> admin_pb2.ListSweepsResponse:
+    async def PlanSweep(
+        self, request: admin_pb2.PlanSweepRequest, context: Any
+    ) -> admin_pb2.PlanSweepResponse:
+        """What a sweep file would measure."""
+        file = _file(request)
+        plan = await self._aside(context, lambda office: office.plan_sweep(file))
+        return admin_pb2.PlanSweepResponse(plan=fill(admin_pb2.SweepPlan(), plan))
+
+    async def RunSweep(
+        self, request: admin_pb2.RunSweepRequest, context: Any
+    ) -> admin_pb2.RunSweepResponse:
+        """Starts or resumes a sweep."""
+        file = _file(request)
+        started = await self._aside(context, lambda office: office.run_sweep(file))
+        return fill(admin_pb2.RunSweepResponse(), started)
+
+    async def ResumeSweep(
+        self, request: admin_pb2.ResumeSweepRequest, context: Any
+    ) -> admin_pb2.ResumeSweepResponse:
+        """Adds the rounds that a sweep lacks."""
+        started = await self._aside(context, lambda office: office.resume_sweep(request.name))
+        reply = admin_pb2.ResumeSweepResponse(rounds_added=started.rounds_added)
+        fill(reply.sweep, started.sweep)
+        return reply
+
+    async def WatchSweep(
+        self, request: admin_pb2.WatchSweepRequest, context: Any
+    ) -> AsyncIterator[admin_pb2.WatchSweepResponse]:
+        """How a sweep stands, until it has ended or its watcher may no longer see it."""
+        if request.once:
+            look = await self._reading(context, lambda office: office.look_at_sweep(request.name))
+            yield admin_pb2.WatchSweepResponse(look=wire.look_message(look))
+            return
+        sweep = await self._office(context, lambda office: office.watched_sweep(request.name))
+        shown = None
+        while shown is None or not shown.ended:
+            if shown is not None:
+                await asyncio.sleep(_LOOK_S)
+                await self._office(context, lambda office: None)  # who was revoked is cut here
+            look = await self._in(self._threads.reading, lambda: self._looks.look(sweep.sweep_id))
+            if look != shown:
+                yield admin_pb2.WatchSweepResponse(look=wire.look_message(look))
+            shown = look
+
+    async def ListSweeps(
+        self, request: admin_pb2.ListSweepsRequest, context: Any
+    ) -> admin_pb2.ListSweepsResponse:
         """Every sweep."""
-        found = await self._office(context, lambda office: office.sweeps())
-        sweeps = [fill(admin_pb2.SweepRecord(), record) for record in found]
-        return admin_pb2.ListSweepsResponse(sweeps=sweeps)
+        if not request.looks:
+            found = await self._office(context, lambda office: office.sweeps())
+            sweeps = [fill(admin_pb2.SweepRecord(), record) for record in found]
+            return admin_pb2.ListSweepsResponse(sweeps=sweeps)
+        looks = await self._reading(context, lambda office: office.look_at_sweeps())
+        return admin_pb2.ListSweepsResponse(
+            sweeps=[fill(admin_pb2.SweepRecord(), look.sweep) for look in looks],
+            looks=[wire.look_message(look, latest=False) for look in looks],
+        )
+
+    async def ListRounds(
+        self, request: admin_pb2.ListRoundsRequest, context: Any
+    ) -> admin_pb2.ListRoundsResponse:
+        """The rounds of a sweep."""
+        found = await self._reading(context, lambda office: office.rounds(request.sweep))
+        rounds = [fill(admin_pb2.SweepRound(), round_) for round_ in found]
+        return admin_pb2.ListRoundsResponse(rounds=rounds)
+
+    async def ListResults(
+        self, request: admin_pb2.ListResultsRequest, context: Any
+    ) -> AsyncIterator[admin_pb2.ListResultsResponse]:
+        """The results of a sweep."""
+        found = await self._reading(context, lambda office: office.results(request.sweep))
+        for reply in _result_batches(found):
+            yield reply
+
+    async def GetReport(
+        self, request: admin_pb2.GetReportRequest, context: Any
+    ) -> AsyncIterator[admin_pb2.GetReportResponse]:
+        """The report of a sweep."""
+        markdown = wire.is_markdown(request.format)
+        body = await self._aside(
+            context, lambda office: office.report(request.sweep, markdown=markdown)
+        )
+        for start in range(0, len(body), MAX_REPORT_BYTES):
+            yield admin_pb2.GetReportResponse(data=body[start : start + MAX_REPORT_BYTES])
 
     async def CancelSweep(
         self, request: admin_pb2.CancelSweepRequest, context: Any
@@ -191,36 +241,46 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         return admin_pb2.ListAuditResponse(entries=entries)
 
     async def _office(self, context: Any, work: Callable[[Office], T]) -> T:
+        return await self._in(self._threads.quick, self._for_caller(context, work))
+
+    async def _reading(self, context: Any, work: Callable[[Office], T]) -> T:
+        return await self._in(self._threads.reading, self._for_caller(context, work))
+
+    async def _aside(self, context: Any, work: Callable[[Office], T]) -> T:
+        return await self._in(self._threads.aside, self._for_caller(context, work))
+
+    async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+    def _for_caller(self, context: Any, work: Callable[[Office], T]) -> Callable[[], T]:
         peer, names = context.peer(), names_of(context)
+        door = self._door
 
         def blocking() -> T:
-            caller = self._door.caller(peer, names)
-            return work(Office(self._home, self._door.store, caller, self._door.now_ns))
-
-        return await asyncio.get_running_loop().run_in_executor(self._threads, blocking)
-
-
-class OperatorsReflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]
-    """gRPC server reflection, for operators."""
-
-    def __init__(self, service_names: list[str], door: Door, threads: ThreadPoolExecutor) -> None:
-        super().__init__(service_names)
-        self._door = door
-        self._threads = threads
-
-    async def ServerReflectionInfo(
-        self, request_iterator: AsyncIterator[Any], context: Any
-    ) -> AsyncIterator[Any]:
-        """What the library answers, once the caller is known to be an operator."""
-        peer, names = context.peer(), names_of(context)
-        loop = asyncio.get_running_loop()
-        try:
-            caller = await loop.run_in_executor(
-                self._threads, lambda: self._door.caller(peer, names)
+            caller = door.caller(peer, names)
+            office = Office(
+                self._home, door.store, caller, door.now_ns, self._sweeping, self._looks
             )
-            if caller.role is not Role.OPERATOR:
-                raise PermissionDenied(f"{caller.name} is a viewer; reflection is for operators")
-        except AssayError as error:
-            await refuse(context, error)
-        async for answer in super().ServerReflectionInfo(request_iterator, context):
-            yield answer
+            return work(office)
+
+        return blocking
+
+
+def _file(request: admin_pb2.PlanSweepRequest | admin_pb2.RunSweepRequest) -> SweepFile:
+    source = request.source.encode()[:_SOURCE_BYTES].decode(errors="ignore")
+    return SweepFile(source or "sweep file", request.text)
+
+
+def _result_batches(found: list[ResultRecord]) -> Iterator[admin_pb2.ListResultsResponse]:
+    """Messages of at most a MiB, or of one result."""
+    reply, size = admin_pb2.ListResultsResponse(), 0
+    for record in found:
+        message = fill(admin_pb2.ResultRecord(), record)
+        more = message.ByteSize()
+        if reply.results and size + more > MAX_REPORT_BYTES:
+            yield reply
+            reply, size = admin_pb2.ListResultsResponse(), 0
+        reply.results.append(message)
+        size += more
+    if reply.results:
+        yield reply

@@ -12,12 +12,15 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from assay.controller.admin.aside import Aside
 from assay.controller.admin.retention import prune_audit
 from assay.controller.home import Home
 from assay.controller.identity.pki import ServerIdentity
-from assay.controller.server.admin import AdminServicer, Door, OperatorsReflection
+from assay.controller.server.admin import AdminServicer, Threads
+from assay.controller.server.door import Door
 from assay.controller.server.guard import Guard
 from assay.controller.server.listening import listen, server_credentials
+from assay.controller.server.reflecting import OperatorsReflection
 from assay.controller.store.base import Store
 from assay.core import log
 from assay.core.channel import SERVER_OPTIONS
@@ -25,7 +28,7 @@ from assay.core.errors import AssayError
 from assay.v1 import admin_pb2, admin_pb2_grpc
 
 # Of their own, so that nobody who administers can hold up the fleet.
-_THREADS = 2
+_THREADS = 2  # of each kind
 _GRACE_S = 1.0
 _PRUNE_EVERY_S = 3600.0
 _LONGEST_PATH = 107  # of a unix socket, in bytes; the kernel's limit
@@ -44,7 +47,8 @@ class AdminServer:
         self._store = store
         self._now_ns = now_ns
         self._audit_days = audit_days
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="admin")
+        self._threads = Threads(*(_pool(name) for name in ("quick", "reading", "aside")))
+        self._aside = Aside(home)
         self._door = Door(store, now_ns)
         self._server: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
@@ -67,7 +71,7 @@ class AdminServer:
         """Returns never; drops what is too old of the audit log, now and every hour."""
         while True:
             try:
-                await asyncio.get_running_loop().run_in_executor(self._threads, self._prune)
+                await asyncio.get_running_loop().run_in_executor(self._threads.quick, self._prune)
             except AssayError as error:
                 _log.error("audit log was not pruned", reason=str(error))
             await asyncio.sleep(_PRUNE_EVERY_S)
@@ -83,11 +87,12 @@ class AdminServer:
             await self._health.enter_graceful_shutdown()
             await self._server.stop(_GRACE_S)
         self._home.admin_socket.unlink(missing_ok=True)
+        self._aside.close()
         await asyncio.to_thread(self._threads.shutdown)
 
     def _add_services(self, server: grpc.aio.Server) -> None:
         admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminServicer(self._home, self._door, self._threads), server
+            AdminServicer(self._home, self._door, self._threads, self._aside), server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [
@@ -96,7 +101,7 @@ class AdminServer:
             reflection.SERVICE_NAME,
         ]
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-            OperatorsReflection(names, self._door, self._threads), server
+            OperatorsReflection(names, self._door, self._threads.quick), server
         )
 
     def _bind_socket(self, server: grpc.aio.Server) -> str:
@@ -107,3 +112,7 @@ class AdminServer:
             return ""
         server.add_insecure_port(f"unix:{path.absolute()}")
         return str(path.absolute())
+
+
+def _pool(name: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix=f"admin-{name}")
