@@ -22,6 +22,7 @@ from assay.controller.comparing.pairing import (
     pair_rounds,
     valid_statistic,
 )
+from assay.controller.records import ResultRecord
 from assay.core.comparing.compare import (
     ASYMMETRY_ALPHA,
     LOOKS,
@@ -255,6 +256,26 @@ def test_rounds_are_paired_by_id_and_sides_that_are_not_valid_left_empty() -> No
         PairedRound(100.0, 90.0, {"onnxruntime": 50.0}),
         PairedRound(100.0, None, {"onnxruntime": 51.0}),
     ]
+
+
+def test_energies_pair_only_in_rounds_read_as_the_newest() -> None:
+    def read(record: ResultRecord) -> ResultRecord:
+        conditions = record.result.conditions
+        assert conditions is not None
+        notes = {"power_calibration": "p (0a1b)"} if record.result.round_index > 1 else {}
+        result = replace(record.result, conditions=replace(conditions, notes=notes))
+        return replace(record, result=result)
+
+    base, other = make_cell(baseline=True), make_cell(make_variant(), threads=4)
+    left, right = (
+        [read(make_result(cell, round_index=i, energy=make_energy(j))) for i in range(4)]
+        for cell, j in ((base, 0.004), (other, 0.003))
+    )
+    assert pair_rounds(left, right, [], Statistic.ENERGY) == [PairedRound(0.004, 0.003, {})] * 2
+    assert len(pair_rounds(left, right, [], Statistic.P50)) == 4
+    raw = replace(right[2].result, conditions=right[0].result.conditions)
+    mixed = [*right[:2], replace(right[2], result=raw), right[3]]
+    assert pair_rounds(left, mixed, [], Statistic.ENERGY) == [PairedRound(0.004, 0.003, {})]
 
 
 def test_statistics_come_only_from_valid_results_that_have_them() -> None:

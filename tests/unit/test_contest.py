@@ -11,17 +11,20 @@ import pytest
 from assay.agent.cli.bench_versus import sentence
 from assay.agent.measuring.contest import TRIES, Contest, RoundSeen, hold_contest
 from assay.core.comparing.compare import Finding, Rules
+from assay.core.comparing.paired import Statistic
 from assay.core.errors import CheckFailed
 from assay.core.model import (
     Absent,
+    Conditions,
     Energy,
+    Isolation,
     Latency,
     MemorySplit,
     Reason,
     Verdict,
     VerdictKind,
 )
-from tests.factories import make_latency
+from tests.factories import make_energy, make_latency
 
 NO_POWER = Absent("no power sensor on this board")
 NAMES = ("a.onnx", "b.onnx")
@@ -38,6 +41,7 @@ class FakeRun:
     factors: Mapping[str, str] = field(default_factory=dict)
     memory: MemorySplit | None = None
     energy: Energy | Absent = NO_POWER
+    conditions: Conditions | None = None
 
 
 def fakes(
@@ -186,3 +190,28 @@ def test_each_round_is_told_as_it_comes_out() -> None:
     hold_contest(fakes(0.5), Rules(), max_rounds=3, seed=1, same_runtime=True, on_round=told.append)
     assert [seen.number for seen in told] == [0, 1, 2]
     assert all(None not in seen.figures for seen in told)
+
+
+def test_energies_read_through_a_calibration_and_raw_are_refused_by_name_and_forced() -> None:
+    def measure(side: int, number: int) -> FakeRun:
+        notes = {"power_calibration": "p: 1.1200 x reading (0a1b)"} if side else {}
+        conditions = Conditions(Isolation.PINNED, notes=notes)
+        return FakeRun(make_latency(), energy=make_energy(0.004), conditions=conditions)
+
+    def contest(statistic: Statistic, *, force: bool = False) -> Contest:
+        return hold_contest(
+            measure,
+            Rules(),
+            max_rounds=10,
+            seed=1,
+            same_runtime=True,
+            force=force,
+            statistic=statistic,
+        )
+
+    assert contest(Statistic.P50).differs == ()
+    with pytest.raises(CheckFailed, match="power_calibration: none, p: "):
+        contest(Statistic.ENERGY)
+    forced = contest(Statistic.ENERGY, force=True)
+    assert forced.comparison.finding is Finding.EQUIVALENT
+    assert forced.differs == ("power_calibration: none, p: 1.1200 x reading (0a1b)",)

@@ -20,6 +20,7 @@ from assay.agent.power.calibration_store import FILE, BoardCalibration, store
 from assay.agent.power.energy import Window
 from assay.agent.samplers.base import Meter
 from assay.agent.samplers.recording import Series
+from assay.core.comparing.meters import meter_differences, meter_of
 from assay.core.model import (
     PROFILES,
     CpuFacts,
@@ -129,7 +130,28 @@ def test_a_kept_calibration_is_applied_and_told(
     )
     assert energy.total_u_j >= 0.01 * energy.total_j
     assert notes(found)["power_calibration"].startswith(f"{KEY}: 1.1200 x reading +0.400 W")
+    assert notes(found)["power_meter"].startswith("gain ± 2.0%, zero ± 0.04 W")
     assert codes(found) == []
+
+
+def test_another_calibration_is_another_meter_though_it_prints_alike(
+    tmp_path: Path, run_with: Callable[..., Measured]
+) -> None:
+    readings = sampled(step(), meter=RAIL_SUM)
+    raw = run_with(readings, calibration_dir=tmp_path / "none")
+    assert notes(raw)["power_meter"].startswith("gain unknown")
+    found = []
+    for gain in (1.12, 1.12, 1.12001):
+        store(tmp_path / "home", BoardCalibration(BOARD, power={KEY: replace(FIT, gain=gain)}))
+        found.append(meter_of(run_with(readings, calibration_dir=tmp_path / "home")))
+    once, again, anew = found
+    assert meter_differences(once, again) == []
+    (named,) = meter_differences(once, anew)
+    assert named.startswith(f"power_calibration: {KEY}: 1.1200 x reading")
+    assert {n.partition(":")[0] for n in meter_differences(meter_of(raw), once)} == {
+        "power_scope",
+        "power_calibration",
+    }
 
 
 def test_without_one_the_reading_is_raw_and_says_so(

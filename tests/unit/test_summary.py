@@ -143,6 +143,48 @@ def test_energy_is_a_figure_or_the_reason_it_is_missing() -> None:
     assert measured.u2_j == pytest.approx(2 * 0.0041 * 0.012)
 
 
+def calibrated(record: ResultRecord, joules: float, calibration: str = "") -> ResultRecord:
+    """``record`` with an energy, read through a calibration where one is named."""
+    conditions = record.result.conditions
+    assert conditions is not None
+    notes = {"power_calibration": calibration} if calibration else {}
+    changed = replace(
+        record.result,
+        energy=make_energy(joules),
+        conditions=replace(conditions, notes={**conditions.notes, **notes}),
+    )
+    return replace(record, result=changed)
+
+
+def test_energies_of_before_and_after_a_calibration_are_not_pooled() -> None:
+    cell = make_cell()
+    made = [make_result(cell, round_index=i) for i in range(4)]
+    raw = [calibrated(record, 0.001) for record in made[:2]]
+    fitted = [calibrated(record, 0.004, "p: 1.12 x reading (0a1b)") for record in made[2:]]
+    figure = cell_figures([*raw, *fitted]).energy
+    assert isinstance(figure, EnergyFigure)
+    assert figure.total.low == pytest.approx(0.004) and figure.total.restarts == 2
+    assert figure.apart == ("power_calibration: none, p: 1.12 x reading (0a1b)",)
+    assert cell_figures([*raw, *fitted]).p50 == cell_figures(made).p50
+
+
+def test_energies_read_otherwise_are_named_and_not_compared() -> None:
+    data = make_sweep(spoil=False, runtimes=["onnxruntime"])
+
+    def read(record: ResultRecord) -> ResultRecord:
+        variant, index = record.result.run.variant_name, record.result.round_index
+        if variant == "student":
+            return calibrated(record, 0.001)
+        return calibrated(record, 0.004, "p: 1.12 x reading (0a1b)" if index else "")
+
+    text = said(replace(data, results=tuple(read(r) for r in data.results)))
+    least = next(line for line in text.splitlines() if line.startswith("Least energy"))
+    assert "Least energy: student" not in text
+    assert "not compared with student in onnxruntime (power_calibration: p: 1.12" in least
+    apart = next(line for line in text.splitlines() if line.startswith("Energies measured apart"))
+    assert "fp32 in onnxruntime" in apart and "student" not in apart
+
+
 def test_the_middle_run_is_the_one_whose_p50_is_shown() -> None:
     cell = make_cell()
     runs = [make_result(cell, round_index=i, p50_ns=p) for i, p in enumerate((300.0, 100.0, 200.0))]

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from assay.core.comparing.compare import Comparison, Finding, Rules, compare, looks_for
+from assay.core.comparing.meters import meter_differences, meter_of
 from assay.core.comparing.paired import Figures, PairedRound, Statistic, differences, figure_of
 from assay.core.errors import CheckFailed
-from assay.core.model import Verdict, VerdictKind
+from assay.core.model import Conditions, Verdict, VerdictKind
 
 ABOUT_OUTPUTS = frozenset({"synthetic_input", "outputs_unchecked"})
 """Doubts about what was computed, not about how long it took: they bar a result from ranking in a
@@ -36,6 +37,11 @@ class Run(Figures, Protocol):
     @property
     def verdict(self) -> Verdict:
         """Whether it holds."""
+        ...
+
+    @property
+    def conditions(self) -> Conditions | None:
+        """What the board was like, with the run's notes."""
         ...
 
     @property
@@ -113,7 +119,11 @@ def hold_contest(
         on_round(seen)
         held = seen.pair.baseline is not None and seen.pair.candidate is not None
         if held:
-            _check(runs[0], runs[1], tally, same_runtime=same_runtime, force=force)
+            found = _unlike(runs[0], runs[1], statistic, same_runtime=same_runtime)
+            if found and not force:
+                told = "; ".join(found)
+                raise CheckFailed(f"not compared, unlike conditions: {told} (--force does)")
+            tally.differs |= set(found)
         whole, failed = whole + held, 0 if held else failed + 1
         comparison = compare([one.pair for one in tally.rounds], rules, statistic)
         decided = comparison.finding in (Finding.CONFIRMED, Finding.EQUIVALENT)
@@ -158,11 +168,12 @@ def _seen(
     return RoundSeen(number, PairedRound(left, right, common), figures)
 
 
-def _check(left: Run, right: Run, tally: _Tally, *, same_runtime: bool, force: bool) -> None:
+def _unlike(left: Run, right: Run, statistic: Statistic, *, same_runtime: bool) -> list[str]:
+    """What differs between the sides of a round and was asked for by nobody, by name."""
     found = differences(left.environment, right.environment, same_runtime=same_runtime)
     versions = [run.factors.get("runtime", "") for run in (left, right)]
     if same_runtime and versions[0] != versions[1]:
         found.append(f"runtime: {', '.join(versions)}")
-    if found and not force:
-        raise CheckFailed(f"not compared, unlike conditions: {'; '.join(found)} (--force does)")
-    tally.differs |= set(found)
+    if statistic is Statistic.ENERGY:
+        found += meter_differences(meter_of(left), meter_of(right))
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from assay.agent.measuring.observe import Observed, Setting
@@ -11,17 +11,21 @@ from assay.agent.measuring.reasons import reason
 from assay.agent.power import calibration_store
 from assay.agent.power.calibration import LinearCalibration
 from assay.agent.power.energy import Window, choose_source, estimate_energy
+from assay.agent.samplers.base import Meter
 from assay.agent.samplers.recording import Series
+from assay.core import digest
+from assay.core.comparing.meters import CALIBRATED
 from assay.core.errors import SpecError
 from assay.core.model import Absent, Energy, Mode, Reason
 
-CALIBRATED = "power_calibration"
 UNCALIBRATED = "power_calibration_absent"
+METER = "power_meter"
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnergy:
-    """``notes`` say by which calibration the meter was read, or why by none."""
+    """``notes`` say how far the meter can be trusted, and by which calibration it was read or why
+    by none."""
 
     energy: Energy | Absent
     reasons: tuple[Reason, ...] = ()
@@ -54,7 +58,10 @@ def run_energy(setting: Setting, observed: Observed, calibration_dir: Path | Non
     if isinstance(found, Absent):
         return RunEnergy(found, notes=readings.notes)
     refused = (reason("power_uncalibrated", readings.refused),) if readings.refused else ()
-    return RunEnergy(found.energy, (*found.reasons, *refused), readings.notes)
+    meter = readings.series[found.energy.source].meter
+    assert meter is not None
+    notes = {**readings.notes, METER: _spec(meter, readings.series[found.energy.source].unit)}
+    return RunEnergy(found.energy, (*found.reasons, *refused), notes)
 
 
 def _calibrated(series: Mapping[str, Series], board: str, directory: Path | None) -> _Readings:
@@ -76,7 +83,15 @@ def _calibrated(series: Mapping[str, Series], board: str, directory: Path | None
 
 
 def _told(source: str, fit: LinearCalibration) -> str:
+    """With a digest: energies read through two fits are not compared, however alike they print."""
+    name = digest.hex_of(digest.of_json(asdict(fit)))[:12]
     return (
         f"{source}: {fit.gain:.4f} x reading {fit.offset_w:+.3f} W, gain ± {2 * fit.gain_u:.1%}, "
-        f"{fit.points} loads from {fit.low_w:.2f} to {fit.high_w:.2f} W"
+        f"{fit.points} loads from {fit.low_w:.2f} to {fit.high_w:.2f} W ({name})"
     )
+
+
+def _spec(meter: Meter, unit: str) -> str:
+    """What is known of the sensor; each ± is two standard uncertainties."""
+    gain = "gain unknown" if meter.gain_u is None else f"gain ± {2 * meter.gain_u:.1%}"
+    return f"{gain}, zero ± {2 * meter.offset_u:g} {unit}, steps of {meter.quantum:g} {unit}"

@@ -172,6 +172,8 @@ def _per_inference(
     total_u = math.hypot(*both, gain_u * busy.joules, meter.offset_u * seconds)
     idle_u_j = math.hypot(_idle_u_w(resting) * seconds, step_u_j / math.sqrt(len(resting)))
     dynamic_u = math.hypot(*both, gain_u * dynamic_j, idle_u_j)
+    distinct = min(phase.distinct for phase in phases)
+    too_wide = dynamic_j <= 0 or dynamic_u / dynamic_j > MAX_RELATIVE_U
     return Energy(
         tier=meter.tier,
         source=source,
@@ -182,9 +184,14 @@ def _per_inference(
         dynamic_u_j=dynamic_u / inferences,
         idle_w=idle_w,
         active_w=busy.watts,
-        distinct_readings=min(phase.distinct for phase in phases),
-        inconclusive=dynamic_j <= 0 or dynamic_u / dynamic_j > MAX_RELATIVE_U,
+        distinct_readings=distinct,
+        inconclusive=too_wide or distinct < _wanted(meter),
     )
+
+
+def _wanted(meter: Meter) -> int:
+    """Distinct readings in each state."""
+    return MIN_DISTINCT_BATTERY if meter.tier is PowerTier.BATTERY_GAUGE else MIN_DISTINCT
 
 
 def _idle_u_w(resting: Sequence[_Phase]) -> float:
@@ -198,12 +205,12 @@ def _reasons(
     meter: Meter, phases: Sequence[_Phase], energy: Energy, period_ns: int | None
 ) -> tuple[Reason, ...]:
     found: list[Reason] = []
-    if energy.inconclusive:
-        share = energy.dynamic_u_j / abs(energy.dynamic_j) if energy.dynamic_j else math.inf
+    share = energy.dynamic_u_j / abs(energy.dynamic_j) if energy.dynamic_j else math.inf
+    if energy.dynamic_j <= 0 or share > MAX_RELATIVE_U:
         found.append(
             Reason("energy_inconclusive", False, f"uncertainty is {share:.0%} of the energy")
         )
-    wanted = MIN_DISTINCT_BATTERY if meter.tier is PowerTier.BATTERY_GAUGE else MIN_DISTINCT
+    wanted = _wanted(meter)
     if energy.distinct_readings < wanted:
         told = f"{energy.distinct_readings} distinct readings in one state, {wanted} are needed"
         found.append(Reason("energy_inconclusive", False, told))

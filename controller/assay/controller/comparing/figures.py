@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import comb
 
 from assay.controller.comparing.pairing import environment_differences
 from assay.controller.records import ResultRecord
+from assay.core.comparing.meters import meter_differences, meter_of
 from assay.core.model import Absent, Energy, Quality, Result, VerdictKind
 
 QUANTILES = {0.5: "p50_ns", 0.9: "p90_ns", 0.95: "p95_ns", 0.99: "p99_ns", 0.999: "p999_ns"}
@@ -54,7 +55,11 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class EnergyFigure:
-    """Joules per inference; ``u2_j`` is two standard uncertainties of the middle run."""
+    """Joules per inference; ``u2_j`` is two standard uncertainties of the middle run.
+
+    All were read as ``meter`` says, the newest run's; ``apart`` names how runs that are left out
+    were read otherwise.
+    """
 
     total: Estimate
     dynamic: Estimate
@@ -62,6 +67,8 @@ class EnergyFigure:
     tier: str
     scope: str
     inconclusive: bool
+    meter: Mapping[str, str] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +170,12 @@ def _memory(runs: Sequence[Result]) -> dict[str, Estimate]:
 
 
 def _energy(runs: Sequence[Result]) -> EnergyFigure | Absent:
-    measured = sorted(
-        (r.energy for r in runs if isinstance(r.energy, Energy)), key=lambda e: e.total_j
-    )
+    """Of ``runs``, oldest first."""
+    meters = [meter for run in runs if (meter := meter_of(run))]
+    newest = meters[-1] if meters else {}
+    apart = [name for meter in meters for name in meter_differences(meter, newest)]
+    alike = [r.energy for r in runs if meter_of(r) == newest]
+    measured = sorted((e for e in alike if isinstance(e, Energy)), key=lambda e: e.total_j)
     total = estimate(e.total_j for e in measured)
     dynamic = estimate(e.dynamic_j for e in measured)
     if total is None or dynamic is None:
@@ -179,6 +189,8 @@ def _energy(runs: Sequence[Result]) -> EnergyFigure | Absent:
         middle.tier.value,
         middle.scope,
         any(e.inconclusive for e in measured),
+        newest,
+        tuple(dict.fromkeys(apart)),
     )
 
 

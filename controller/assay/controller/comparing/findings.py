@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from assay.controller.comparing.figures import EnergyFigure, Estimate, Spread
+from assay.controller.comparing.energy_findings import energies_apart, least_energy
+from assay.controller.comparing.figures import Estimate, Spread
 from assay.controller.comparing.numbers import (
     duration,
     grouped,
-    joules,
     percent,
     ratio,
     signed,
@@ -20,20 +18,12 @@ from assay.controller.comparing.numbers import (
 from assay.controller.comparing.pareto import Standing, standings
 from assay.controller.comparing.reasons import reason
 from assay.controller.comparing.rows import Row, RowStatus, Section, Summary
+from assay.controller.comparing.wording import Sentence, listed, row_name
 from assay.core.comparing.compare import MIN_RESTARTS, Finding
-from assay.core.model import Absent, Quality
+from assay.core.model import Quality
 
 _ACCURACY_LOSS = 0.01  # the non-inferiority margin: one percentage point
 _SHOWN_REASONS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """``lead`` says what it is about in a word or two; ``caution`` ones limit the others."""
-
-    lead: str
-    text: str
-    caution: bool = False
 
 
 def sentences(summary: Summary) -> list[Sentence]:
@@ -75,11 +65,6 @@ def estimate_text(figure: Estimate, unit: Callable[[float], str] = duration) -> 
     return f"{unit(figure.value)} [{bounds}, {what} {figure.restarts} restarts]"
 
 
-def row_name(row: Row) -> str:
-    """``int8-static in litert``."""
-    return f"{row.variant} in {row.runtime}"
-
-
 def accuracy_text(quality: Quality) -> str:
     """Top-1 accuracy with the digits its samples give."""
     return percent(quality.top1, quality.n)
@@ -113,7 +98,7 @@ def _section_sentences(section: Section) -> list[Sentence]:
             _pareto(ranked),
             _smallest(ranked),
             _most_accurate(ranked),
-            _energy(ranked),
+            least_energy(ranked),
         ]
     return [sentence for sentence in found if sentence is not None]
 
@@ -140,7 +125,7 @@ def _fastest(section: Section, ranked: Sequence[Row]) -> Sentence | None:
         text += f", {ratio(first.latency_ratio)} the baseline’s"
         text += _confidence(first)
     if ties:
-        text += f"; not told apart from {_listed(ties)}, whose spreads overlap"
+        text += f"; not told apart from {listed(ties)}, whose spreads overlap"
     elif figure.restarts < MIN_RESTARTS:
         text += "; no other range overlaps, but so few restarts confirm no winner"
     return Sentence("Fastest", text + ".")
@@ -195,10 +180,10 @@ def _pareto(ranked: Sequence[Row]) -> Sentence | None:
     )
     said = []
     if front:
-        said.append(f"{_listed(front)}: no other is both faster and more accurate")
+        said.append(f"{listed(front)}: no other is both faster and more accurate")
     if near:
         lead = "within the noise of it" if front else "not told apart by noise"
-        said.append(f"{lead}: {_listed(near)}")
+        said.append(f"{lead}: {listed(near)}")
     return Sentence("Pareto front", "; ".join(said) + ".")
 
 
@@ -206,7 +191,7 @@ def _smallest(ranked: Sequence[Row]) -> Sentence:
     least = min(r.size_bytes for r in ranked)
     names = [f"{r.variant} ({r.format})" for r in ranked if r.size_bytes == least]
     row = next(r for r in ranked if r.size_bytes == least)
-    text = f"{_listed(list(dict.fromkeys(names)))}, {size(least)}"
+    text = f"{listed(list(dict.fromkeys(names)))}, {size(least)}"
     if row.size_ratio is not None:
         text += f", {ratio(row.size_ratio)} the baseline’s"
     return Sentence("Smallest file", text + ".")
@@ -223,34 +208,9 @@ def _most_accurate(ranked: Sequence[Row]) -> Sentence | None:
     error = math.sqrt(best * (1 - best) / n) if n else 0.0
     return Sentence(
         "Most accurate",
-        f"{_listed(names)}, {percent(best, n)} of {grouped(n)} samples "
+        f"{listed(names)}, {percent(best, n)} of {grouped(n)} samples "
         f"(standard error {100 * error:.2f} points).",
     )
-
-
-def _energy(ranked: Sequence[Row]) -> Sentence | None:
-    measured = [
-        (r, r.figures.energy)
-        for r in ranked
-        if isinstance(r.figures.energy, EnergyFigure) and not r.figures.energy.inconclusive
-    ]
-    if measured:
-        row, figure = min(measured, key=lambda pair: pair[1].total.value)
-        bar = figure.total.value + figure.u2_j
-        ties = [row_name(r) for r, e in measured if e.total.value - e.u2_j <= bar and r is not row]
-        return Sentence(
-            "Least energy",
-            f"{row_name(row)}, {joules(figure.total.value)} ± {joules(figure.u2_j)} an inference "
-            f"({figure.tier}, {figure.scope})"
-            + (f"; not told apart from {_listed(ties)}" if ties else "")
-            + ".",
-        )
-    reasons = Counter(
-        r.figures.energy.reason for r in ranked if isinstance(r.figures.energy, Absent)
-    )
-    if not reasons:
-        return None
-    return Sentence("Energy", f"not measured: {reasons.most_common(1)[0][0]}.")
 
 
 def _limits(summary: Summary) -> list[Sentence]:
@@ -263,10 +223,11 @@ def _limits(summary: Summary) -> list[Sentence]:
         if not row.counts and row.status is not RowStatus.PENDING
     ]
     if names:
-        said.append(Sentence("Left out of the ranking", f"{_listed(names)}.", True))
+        said.append(Sentence("Left out of the ranking", f"{listed(names)}.", True))
     pending = sum(row.status is RowStatus.PENDING for row in summary.rows)
     if pending:
         said.append(Sentence("Still to measure", f"{pending} cells have no result yet.", True))
+    said += energies_apart(summary)
     restarts = [r.figures.p50.restarts for r in summary.rows if r.counts and r.figures.p50]
     if restarts and min(restarts) < MIN_RESTARTS:
         said.append(
@@ -278,10 +239,3 @@ def _limits(summary: Summary) -> list[Sentence]:
             )
         )
     return said
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    shown = list(names[:most])
-    if len(names) > most:
-        return ", ".join(shown) + f" and {len(names) - most} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

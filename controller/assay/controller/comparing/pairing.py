@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from assay.controller.records import ResultRecord
 from assay.core.comparing.factors import undeclared_factors
+from assay.core.comparing.meters import meter_of
 from assay.core.comparing.paired import PairedRound, Statistic, differences, figure_of
 from assay.core.model import Result, VerdictKind
 
@@ -16,7 +17,8 @@ def pair_rounds(
     canaries: Iterable[ResultRecord],
     statistic: Statistic = Statistic.P50,
 ) -> list[PairedRound]:
-    """The rounds in which both took part, oldest first."""
+    """The rounds in which both took part, oldest first; of energies only those that were read as
+    the newest was."""
     left, right = _by_round(baseline), _by_round(candidate)
     seen: dict[str, dict[str, float]] = {}
     for record in canaries:
@@ -24,6 +26,12 @@ def pair_rounds(
         if value is not None:
             seen.setdefault(record.result.round_id, {})[record.result.run.runtime.name] = value
     shared = sorted(left.keys() & right.keys(), key=lambda r: (left[r].recorded_ns, r))
+    if statistic is Statistic.ENERGY:
+        meters = {
+            r: [m for one in (left[r], right[r]) if (m := meter_of(one.result))] for r in shared
+        }
+        newest = next((meters[r][-1] for r in reversed(shared) if meters[r]), {})
+        shared = [r for r in shared if all(meter == newest for meter in meters[r])]
     return [
         PairedRound(
             valid_statistic(left[r].result, statistic),

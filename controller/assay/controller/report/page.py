@@ -14,12 +14,13 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from assay.controller.comparing.findings import Sentence, estimate_text, row_name, sentences
+from assay.controller.comparing.findings import estimate_text, sentences
 from assay.controller.comparing.numbers import ratio, size
 from assay.controller.comparing.pareto import standings
 from assay.controller.comparing.reasons import reason
 from assay.controller.comparing.rows import Row, RowStatus, Section, Summary
 from assay.controller.comparing.sweep_data import SweepData
+from assay.controller.comparing.wording import Sentence, row_name
 from assay.controller.records import ResultRecord
 from assay.controller.report.data_block import data_block, script_safe
 from assay.controller.report.detail_view import panels, reasons_of, variant_views
