@@ -581,6 +581,27 @@ def make_sweep(
     )
 
 
+def unlike(data: SweepData) -> SweepData:
+    """Half of the variants under another governor, and one cell's runtime upgraded midway."""
+    moved = sorted({r.result.run.variant_name for r in data.results})[::2]
+
+    def changed(record: ResultRecord) -> ResultRecord:
+        result = record.result
+        name, index = result.run.variant_name, result.round_index
+        governor = "ondemand" if name in moved else "performance"
+        runtime = "onnxruntime 1.31.0" if (name, index) == ("fp32", 0) else "onnxruntime 1.32.0"
+        return replace(
+            record,
+            result=replace(
+                result,
+                environment={**result.environment, "governor": governor},
+                factors={**result.factors, "runtime": runtime},
+            ),
+        )
+
+    return replace(data, results=tuple(changed(r) for r in data.results))
+
+
 def make_sweep_record(rounds: int = 3, **changes: Any) -> SweepRecord:
     """A finished sweep."""
     spec = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +20,21 @@ HOUR_NS = 3_600_000_000_000
 
 
 def stored_sweep(
-    home: Home, scratch: Path, *, shapes: tuple[Shape, ...], rounds: int = 3, spoil: bool = True
+    home: Home,
+    scratch: Path,
+    *,
+    shapes: tuple[Shape, ...],
+    rounds: int = 3,
+    spoil: bool = True,
+    changed: Callable[[SweepData], SweepData] = lambda data: data,
 ) -> Store:
-    """Fills the store of ``home``; the caller closes what is returned."""
+    """Fills the store of ``home`` with a sweep, ``changed`` where wanted; the caller closes what is
+    returned."""
     blobs = ContentStore(home.create().artifacts)
     data = make_sweep(
         shapes=shapes, rounds=rounds, blobs=blobs, scratch=scratch, samples=200, spoil=spoil
     )
+    data = changed(data)
     store = open_store(home)
     store.add_dataset(DATASET)
     for variant in data.variants.values():

@@ -23,7 +23,9 @@ from assay.core.cas import ContentStore
 from assay.core.errors import AlreadyExists, BadMessage, CheckFailed, NotFound, UsageError
 from assay.core.model import MEDIA_NPZ
 from assay.core.token import JoinToken
+from tests.factories import SHAPES, unlike
 from tests.plane import device, facts, queued, reported, result, sweep
+from tests.stored import stored_sweep
 
 
 @pytest.fixture
@@ -200,3 +202,21 @@ class TestDoctor:
     def test_a_home_that_others_can_write_is_told(self, home: Home) -> None:
         home.create().root.chmod(0o777)
         assert self.broken(home) == ["home"]
+
+
+class TestReport:
+    def test_unlike_conditions_are_compared_only_with_force_and_named(
+        self, home: Home, tmp_path: Path
+    ) -> None:
+        stored_sweep(home, tmp_path, shapes=SHAPES[:2], spoil=False, changed=unlike).close()
+        kept, forced = invoke("report", "demo"), invoke("report", "demo", "--force")
+        assert "Measured apart" in kept.stdout and "Compared although" not in kept.stdout
+        assert "Compared although conditions differ" in forced.stdout
+        assert "governor: " in forced.stdout and "Measured apart" not in forced.stdout
+        for name in ("r.md", "r.html"):
+            assert invoke("report", "demo", "--force", "-o", str(tmp_path / name)).exit_code == 0
+            assert "ompared although" in (tmp_path / name).read_text()
+
+    def test_force_is_for_where_the_controller_runs(self) -> None:
+        done = invoke("report", "demo", "--force", "--controller", "unix:/nobody")
+        assert isinstance(done.exception, UsageError) and "--force" in str(done.exception)

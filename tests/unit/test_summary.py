@@ -44,6 +44,7 @@ from tests.factories import (
     make_sweep,
     make_sweep_record,
     make_variant,
+    unlike,
 )
 
 
@@ -181,7 +182,7 @@ def test_energies_read_otherwise_are_named_and_not_compared() -> None:
     least = next(line for line in text.splitlines() if line.startswith("Least energy"))
     assert "Least energy: student" not in text
     assert "not compared with student in onnxruntime (power_calibration: p: 1.12" in least
-    apart = next(line for line in text.splitlines() if line.startswith("Energies measured apart"))
+    apart = next(line for line in text.splitlines() if line.startswith("Energies read otherwise"))
     assert "fp32 in onnxruntime" in apart and "student" not in apart
 
 
@@ -525,3 +526,34 @@ def test_a_single_run_lies_behind_ranges_below_it_and_puts_nothing_behind_itself
         clear = [r for r in ranked if r.figures.p50 and r.figures.p50.clear_of(own)]
         assert row.rank == 1 + sum(r.variant not in lone for r in clear)
     assert max(r.rank or 0 for r in ranked if r.variant in lone) > 1
+
+
+def test_unlike_conditions_are_compared_only_where_that_is_forced_and_then_named() -> None:
+    data = unlike(make_sweep(spoil=False, runtimes=["onnxruntime"], rounds=12))
+    kept_apart = summarise(data)
+    assert len(kept_apart.sections) == 2 and not any(s.forced for s in kept_apart.sections)
+    assert [len(r.figures.elsewhere) for r in kept_apart.rows if r.variant == "fp32"] == [1]
+    (section,) = summarise(data, force=True).sections
+    assert section.forced and len(section.rows) == len(kept_apart.rows)
+    assert any(name.startswith("governor: ") for name in section.differs)
+    assert "runtime: onnxruntime 1.31.0, onnxruntime 1.32.0" in section.differs
+    assert [len(r.figures.elsewhere) for r in section.rows if r.variant == "fp32"] == [0]
+    judged = [r for r in section.rows if r is not section.reference]
+    assert all(r.comparison is not None and r.comparison.look for r in judged)
+    text = "\n".join(f"{s.lead}: {s.text}" for s in sentences(summarise(data, force=True)))
+    assert "Compared although conditions differ: " in text and "ranked among themselves" not in text
+
+
+def test_a_forced_sweep_without_differences_says_nothing_of_it() -> None:
+    data = make_sweep(spoil=False)
+    plain, forced = sentences(summarise(data)), sentences(summarise(data, force=True))
+    assert plain == forced
+
+
+def test_forced_energies_are_pooled_and_named() -> None:
+    cell = make_cell()
+    made = [make_result(cell, round_index=i) for i in range(2)]
+    mixed = [calibrated(made[0], 0.001), calibrated(made[1], 0.004, "p (0a1b)")]
+    figure = cell_figures(mixed, force=True).energy
+    assert isinstance(figure, EnergyFigure)
+    assert figure.total.restarts == 2 and figure.apart == ("power_calibration: none, p (0a1b)",)

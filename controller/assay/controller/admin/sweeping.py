@@ -68,13 +68,13 @@ class Here:
         plan = _told(done.plan, ()) if done.plan is not None else None
         return StartedSweep(done.sweep, len(done.added), plan)
 
-    def report(self, sweep: str, *, markdown: bool) -> bytes:
-        """See :class:`Sweeping`."""
+    def report(self, sweep: str, *, markdown: bool, force: bool = False) -> bytes:
+        """See :class:`Sweeping`; with ``force`` unlike conditions are compared too."""
         from assay.controller.report import build_markdown, build_report
 
         if markdown:
-            return build_markdown(self.store, sweep).encode()
-        return build_report(self.store, self._blobs, sweep).encode()
+            return build_markdown(self.store, sweep, force=force).encode()
+        return build_report(self.store, self._blobs, sweep, force=force).encode()
 
     @property
     def _blobs(self) -> ContentStore:

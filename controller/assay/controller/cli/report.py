@@ -8,6 +8,7 @@ import click
 
 from assay.controller.admin.base import Administration
 from assay.controller.cli.office import with_office
+from assay.core.errors import UsageError
 
 
 @click.command("report")
@@ -19,15 +20,21 @@ from assay.controller.cli.office import with_office
     help="Write one HTML file that opens without a network (Markdown where the name ends in .md); "
     "without it the terminal is used.",
 )
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Compare although conditions or factors differ that nobody asked to vary, and name them; "
+    "only where the controller runs.",
+)
 @with_office
-def report_command(office: Administration, sweep: str, output: Path | None) -> None:
+def report_command(office: Administration, sweep: str, output: Path | None, force: bool) -> None:
     """Show what SWEEP says: as tables and sentences here, or as a file, HTML with charts."""
     from assay.controller.comparing.numbers import size
 
     if output is None:
-        _show(office, sweep)
+        _show(office, sweep, force=force)
         return
-    body = office.report(sweep, markdown=output.suffix == ".md")
+    body = _body(office, sweep, markdown=output.suffix == ".md", force=force)
     output.parent.mkdir(parents=True, exist_ok=True)
     # Whole or not at all.
     partial = output.with_name(output.name + ".part")
@@ -36,7 +43,21 @@ def report_command(office: Administration, sweep: str, output: Path | None) -> N
     click.echo(f"wrote {output} ({size(len(body))})", err=True)
 
 
-def _show(office: Administration, sweep: str) -> None:
+def _body(office: Administration, sweep: str, *, markdown: bool, force: bool) -> bytes:
+    if not force:
+        return office.report(sweep, markdown=markdown)
+    from assay.controller.admin.office import Office
+    from assay.controller.admin.sweeping import Here
+
+    if not isinstance(office, Office):
+        raise UsageError(
+            "--force: a forced report is made where the controller runs; leave out "
+            "--controller there"
+        )
+    return Here(office.home, office.store).report(sweep, markdown=markdown, force=True)
+
+
+def _show(office: Administration, sweep: str, *, force: bool) -> None:
     from rich.console import Console
 
     from assay.controller.admin.office import Office
@@ -46,9 +67,9 @@ def _show(office: Administration, sweep: str) -> None:
 
     if not isinstance(office, Office):
         # The tables are made of what the store holds, and that is elsewhere.
-        click.echo(office.report(sweep, markdown=True).decode())
+        click.echo(_body(office, sweep, markdown=True, force=force).decode())
         return
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
-    render_summary(summarise(load_sweep(office.store, sweep)), console)
+    render_summary(summarise(load_sweep(office.store, sweep), force=force), console)

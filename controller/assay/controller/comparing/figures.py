@@ -58,7 +58,7 @@ class EnergyFigure:
     """Joules per inference; ``u2_j`` is two standard uncertainties of the middle run.
 
     All were read as ``meter`` says, the newest run's; ``apart`` names how runs that are left out
-    were read otherwise.
+    (or were forced in) were read otherwise.
     """
 
     total: Estimate
@@ -78,7 +78,7 @@ class CellFigures:
     ``counted`` are the VALID results of one environment, the newest; where there are none the
     figures come from what there is, ``counts`` is False and nothing may be ranked by them.
     ``elsewhere`` are VALID results of an older environment, or of a runtime that was another
-    version though the same was asked for; they are left out.
+    version though the same was asked for; they are left out, unless that was forced.
     """
 
     counts: bool
@@ -113,11 +113,12 @@ def estimate(values: Iterable[float]) -> Estimate | None:
     return Estimate(middle, ordered[k], ordered[n - 1 - k], n, Spread.INTERVAL)
 
 
-def cell_figures(results: Sequence[ResultRecord]) -> CellFigures:
-    """The figures of one cell's results, in any order."""
+def cell_figures(results: Sequence[ResultRecord], *, force: bool = False) -> CellFigures:
+    """The figures of one cell's results, in any order; with ``force`` of those of every
+    environment."""
     ordered = sorted(results, key=lambda r: r.recorded_ns)
     valid = [r for r in ordered if is_valid(r.result)]
-    here = [r for r in valid if not environment_differences(r.result, valid[-1].result)]
+    here = [r for r in valid if force or not environment_differences(r.result, valid[-1].result)]
     used = here or [r for r in ordered if r.result.latency is not None]
     runs = [r.result for r in used]
     return CellFigures(
@@ -128,7 +129,7 @@ def cell_figures(results: Sequence[ResultRecord]) -> CellFigures:
         memory=_memory(runs),
         load_ns=estimate(r.cold.load_ns for r in runs if r.cold),
         first_inference_ns=estimate(r.cold.first_inference_ns for r in runs if r.cold),
-        energy=_energy(runs or [r.result for r in ordered]),
+        energy=_energy(runs or [r.result for r in ordered], force=force),
         quality=_quality([r.result for r in ordered]),
     )
 
@@ -169,12 +170,12 @@ def _memory(runs: Sequence[Result]) -> dict[str, Estimate]:
     return found
 
 
-def _energy(runs: Sequence[Result]) -> EnergyFigure | Absent:
+def _energy(runs: Sequence[Result], *, force: bool) -> EnergyFigure | Absent:
     """Of ``runs``, oldest first."""
     meters = [meter for run in runs if (meter := meter_of(run))]
     newest = meters[-1] if meters else {}
     apart = [name for meter in meters for name in meter_differences(meter, newest)]
-    alike = [r.energy for r in runs if meter_of(r) == newest]
+    alike = [r.energy for r in runs if force or meter_of(r) == newest]
     measured = sorted((e for e in alike if isinstance(e, Energy)), key=lambda e: e.total_j)
     total = estimate(e.total_j for e in measured)
     dynamic = estimate(e.dynamic_j for e in measured)

@@ -79,7 +79,15 @@ def _placed(sentence: Sentence, where: str) -> Sentence:
 def _section_sentences(section: Section) -> list[Sentence]:
     ranked = [row for row in section.rows if row.counts]
     found: list[Sentence | None] = []
-    if section.differs:
+    if section.differs and section.forced:
+        found.append(
+            Sentence(
+                "Compared although conditions differ",
+                f"what is said here may be the conditions' doing: {'; '.join(section.differs)}.",
+                True,
+            )
+        )
+    elif section.differs:
         found.append(
             Sentence(
                 "Measured apart",
@@ -98,7 +106,7 @@ def _section_sentences(section: Section) -> list[Sentence]:
             _pareto(ranked),
             _smallest(ranked),
             _most_accurate(ranked),
-            least_energy(ranked),
+            least_energy(ranked, forced=section.forced),
         ]
     return [sentence for sentence in found if sentence is not None]
 

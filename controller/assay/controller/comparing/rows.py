@@ -73,7 +73,9 @@ class Row:
 class Section:
     """Rows that may be compared: one device, one scenario, one environment.
 
-    ``differs`` names what sets this environment apart from the group's first; empty there.
+    ``differs`` names what sets this environment apart from the group's first; empty there. Where it
+    was ``forced``, rows of all environments stand in one section and ``differs`` names every
+    difference within it.
     """
 
     device: str
@@ -82,6 +84,7 @@ class Section:
     differs: tuple[str, ...]
     rows: tuple[Row, ...]
     reference: Row | None
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,17 +21,19 @@ from assay.core.model import VerdictKind
 class _Source:
     data: SweepData
     by_cell: Mapping[str, Sequence[ResultRecord]]
+    force: bool
 
     def of(self, cell: CellRecord) -> Sequence[ResultRecord]:
         return self.by_cell.get(cell.cell_key, ())
 
 
-def summarise(data: SweepData) -> Summary:
-    """Turns a sweep into rows, sections and counts."""
+def summarise(data: SweepData, *, force: bool = False) -> Summary:
+    """Turns a sweep into rows, sections and counts; with ``force`` what was measured under other
+    conditions is compared all the same, and every difference named."""
     by_cell: dict[str, list[ResultRecord]] = {}
     for record in data.results:
         by_cell.setdefault(record.result.run.cell_key, []).append(record)
-    source = _Source(data, by_cell)
+    source = _Source(data, by_cell, force)
     measured = [c for c in data.cells if not c.run.canary]
     canaries = {c.cell_key: c for c in data.cells if c.run.canary}
     results = [record for cell in measured for record in source.of(cell)]
@@ -80,7 +82,7 @@ def _row(cell: CellRecord, source: _Source) -> Row:
     variant = source.data.variants.get(cell.run.variant_id)
     records = source.of(cell)
     file = variant.files.get(cell.run.artifact.media_type) if variant else None
-    figures = cell_figures(records)
+    figures = cell_figures(records, force=source.force)
     return Row(
         cell=cell,
         variant=cell.run.variant_name,
@@ -116,6 +118,8 @@ def _sections(cells: Sequence[CellRecord], source: _Source) -> list[Section]:
         return []
     canaries = [record for cell in cells if cell.run.canary for record in source.of(cell)]
     ordered = sorted(rows, key=lambda r: not (r.baseline and r.counts))
+    if source.force:
+        return [_section(ordered, _all_differences(ordered), canaries, source)]
     parts: list[list[Row]] = []
     for row in ordered:
         if not row.counts:
@@ -138,6 +142,13 @@ def _differences(left: Row, right: Row) -> list[str]:
     return environment_differences(
         left.figures.counted[-1].result, right.figures.counted[-1].result
     )
+
+
+def _all_differences(rows: Sequence[Row]) -> list[str]:
+    """What any two results that are compared differ in, as far as it was not asked for."""
+    counted = [record.result for row in rows for record in row.figures.counted]
+    found = (name for each in counted for name in environment_differences(counted[0], each))
+    return list(dict.fromkeys(found))
 
 
 def _section(
@@ -164,6 +175,7 @@ def _section(
         differs=tuple(differs),
         rows=tuple(ordered),
         reference=reference,
+        forced=source.force,
     )
 
 

@@ -15,19 +15,25 @@ from assay.core.cas import ContentStore
 
 
 def build_report(
-    store: Store, blobs: ContentStore, sweep: str, *, now_ns: int | None = None
+    store: Store,
+    blobs: ContentStore,
+    sweep: str,
+    *,
+    now_ns: int | None = None,
+    force: bool = False,
 ) -> str:
-    """The report of a sweep (by name or id) as HTML; :class:`NotFound` where there is none."""
+    """The report of a sweep (by name or id) as HTML; :class:`NotFound` where there is none. With
+    ``force`` unlike conditions are compared too."""
     data = load_sweep(store, sweep)
-    summary = summarise(data)
+    summary = summarise(data, force=force)
     evidence = gather(summary, data, blobs)
     return render(summary, data, evidence, (now_ns or time.time_ns()) // 1_000_000_000)
 
 
-def build_markdown(store: Store, sweep: str) -> str:
+def build_markdown(store: Store, sweep: str, *, force: bool = False) -> str:
     """The report of a sweep as Markdown; :class:`NotFound` where there is none."""
     data = load_sweep(store, sweep)
-    return markdown(summarise(data), data)
+    return markdown(summarise(data, force=force), data)
 
 
 def write_report(store: Store, blobs: ContentStore, sweep: str, path: Path) -> int:

@@ -38,9 +38,8 @@ def markdown(summary: Summary, data: SweepData) -> str:
 
 def _section(section: Section) -> str:
     title = f"## {_escaped(section.device)} ({section.device_class}), {section.scenario}"
-    apart = f"\n\nApart from the rest: {_escaped('; '.join(section.differs))}." * bool(
-        section.differs
-    )
+    how = "Compared although these differ" if section.forced else "Apart from the rest"
+    apart = f"\n\n{how}: {_escaped('; '.join(section.differs))}." * bool(section.differs)
     table = _table([*_HEAD, *_TAIL], [_cells(row) for row in section.rows])
     return f"{title}{apart}\n\n{table}"
 

@@ -62,7 +62,8 @@ class _Column:
 def _table(section: Section, width: int) -> Table:
     title = f"{section.device} ({section.device_class}), {section.scenario}"
     if section.differs:
-        title += f" — apart: {'; '.join(section.differs)}"
+        how = "compared although these differ" if section.forced else "apart"
+        title += f" — {how}: {'; '.join(section.differs)}"
     columns = _columns(section, width)
     shown = [column for column in columns if width >= column.from_width]
     hidden = [column.title for column in columns if width < column.from_width]
