@@ -16,8 +16,10 @@ from assay.controller.comparing.pareto import Standing, accuracy_span, standings
 from assay.controller.comparing.rows import Row
 from assay.controller.comparing.summary import summarise
 from assay.controller.report.scatter import scatter
+from assay.core.comparing.compare import Comparison, Finding, InvalidRates
+from assay.core.comparing.paired import Statistic
 from assay.core.model import Quality
-from tests.factories import make_energy, make_sweep
+from tests.factories import SHAPES, make_energy, make_sweep
 
 _TEMPLATE = next(r for r in summarise(make_sweep()).rows if r.counts and r.figures.quality)
 
@@ -51,8 +53,73 @@ def test_what_noise_explains_is_not_dominated() -> None:
 
 
 def test_a_clear_gain_in_accuracy_at_the_same_pace_dominates() -> None:
-    rows = [row("right", 1.0, 0.95, spread=0.2), row("wrong", 1.1, 0.80, spread=0.2)]
+    rows = [row("right", 1.0, 0.95, spread=0.004), row("wrong", 1.001, 0.80, spread=0.004)]
     assert names(rows, Standing.DOMINATED) == ["wrong"]
+
+
+def test_what_may_yet_be_faster_by_more_than_the_margin_is_not_dominated() -> None:
+    rows = [row("right", 1.0, 0.95, spread=0.2), row("wrong", 1.1, 0.80, spread=0.2)]
+    assert names(rows, Standing.WITHIN_NOISE) == ["wrong"]
+
+
+def test_what_may_yet_be_more_accurate_by_a_point_is_not_dominated() -> None:
+    fast, slow = row("fast", 1, 0.90, n=400), row("slow", 2, 0.90, n=400)
+    assert names([fast, slow], Standing.DOMINATED) == []
+
+
+def duel(found: Row, other: Row, low: float, high: float, *codes: str, sure: bool = False) -> Row:
+    """``found`` with what paired rounds say of it against ``other``."""
+    result = Comparison(
+        statistic=Statistic.P50,
+        finding=Finding.CONFIRMED if sure else Finding.INCONCLUSIVE,
+        codes=codes,
+        effect=(low + high) / 2,
+        low=low,
+        high=high,
+        confidence=0.99,
+        rounds=20,
+        look=20,
+        canary_shift=None,
+        invalid=InvalidRates(0, 0, 20),
+    )
+    return replace(found, duels={other.cell.cell_key: result})
+
+
+def test_paired_rounds_decide_where_there_are_enough_of_them() -> None:
+    """Ranges that overlap hide what pairs show, and ranges apart may be luck."""
+    fast, slow = row("fast", 1.00, 0.90, spread=0.2), row("slow", 1.05, 0.90, spread=0.2)
+    assert names([fast, slow], Standing.DOMINATED) == []
+    assert names([fast, duel(slow, fast, 0.03, 0.06, sure=True)], Standing.DOMINATED) == ["slow"]
+    assert names([duel(fast, slow, -0.06, -0.03, sure=True), slow], Standing.DOMINATED) == ["slow"]
+    fast, slow = row("fast", 1.00, 0.90), row("slow", 1.05, 0.90)
+    assert names([fast, slow], Standing.DOMINATED) == ["slow"]
+    unsure = duel(slow, fast, -0.01, 0.11, "wide_interval")
+    assert names([fast, unsure], Standing.DOMINATED) == []
+
+
+def test_a_lead_in_accuracy_needs_paired_rounds_that_exclude_being_slower() -> None:
+    right, wrong = row("right", 1.0, 0.95), row("wrong", 1.0, 0.80)
+    near = duel(wrong, right, -0.005, 0.03, "wide_interval")
+    assert names([right, near], Standing.DOMINATED) == ["wrong"]
+    open_ = duel(wrong, right, -0.02, 0.03, "wide_interval")
+    assert names([right, open_], Standing.DOMINATED) == []
+    drifting = duel(wrong, right, -0.005, 0.03, "device_drift")
+    assert names([right, drifting], Standing.DOMINATED) == []
+
+
+def test_a_sweep_of_many_rounds_is_judged_by_its_pairs() -> None:
+    shapes = [s for s in SHAPES if s.name in ("fp32", "int8-static", "control")]
+    data = make_sweep(shapes=shapes, runtimes=["onnxruntime"], rounds=20, spoil=False)
+    (section,) = summarise(data).sections
+    pairs = [found for r in section.rows for found in r.duels.values()]
+    # Three pairs, two axes: each look's error is divided by six, and the first comes at 11.
+    assert len(pairs) == 3 and {found.look for found in pairs} <= {11, 20}
+    assert all(1 - 0.016 / 6 <= (found.confidence or 0) < 1 for found in pairs)
+    found = standings(section.rows)
+    by_name = {r.variant: found[r.cell.cell_key] for r in section.rows}
+    assert by_name["fp32"] is not Standing.DOMINATED
+    short = make_sweep(shapes=shapes, runtimes=["onnxruntime"], rounds=10, spoil=False)
+    assert not any(r.duels for r in summarise(short).rows)
 
 
 def test_twins_are_both_on_the_front() -> None:

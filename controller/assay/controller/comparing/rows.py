@@ -7,7 +7,8 @@ ranking, ratios and comparisons.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from assay.controller.comparing.figures import CellFigures, Estimate
 from assay.controller.records import CellRecord, StaticCost
@@ -37,7 +38,9 @@ class ReasonCount:
 @dataclass(frozen=True, slots=True)
 class Row:
     """One cell. Ratios are to the section's reference, None where either side does not count;
-    ``valid`` of ``total`` results are VALID; ``tied`` others share its ``rank``."""
+    ``valid`` of ``total`` results are VALID; ``tied`` others share its ``rank``. ``duels`` are its
+    p50 against those of rows before it in the section, by cell key, where there are rounds enough
+    to compare every row with every other."""
 
     cell: CellRecord
     variant: str
@@ -57,6 +60,7 @@ class Row:
     latency_ratio: float | None = None
     size_ratio: float | None = None
     comparison: Comparison | None = None
+    duels: Mapping[str, Comparison] = field(default_factory=dict)
 
     @property
     def counts(self) -> bool:

@@ -12,8 +12,8 @@ from assay.controller.comparing.pairing import environment_differences, pair_rou
 from assay.controller.comparing.rows import CanaryRow, ReasonCount, Row, RowStatus, Section, Summary
 from assay.controller.comparing.sweep_data import SweepData
 from assay.controller.records import CellRecord, DeviceRecord, ResultRecord
-from assay.core.comparing.compare import Rules, compare
-from assay.core.comparing.paired import canary_shift
+from assay.core.comparing.compare import Rules, compare, looks_for
+from assay.core.comparing.paired import PairedRound, canary_shift
 from assay.core.model import VerdictKind
 
 
@@ -160,6 +160,7 @@ def _section(
     reference = next((r for r in rows if r.baseline and r.counts), None)
     ranked = _ranked(rows)
     judged = [_against(row, reference, canaries, len(ranked) - 1, source) for row in ranked]
+    judged = _duelled(judged, canaries, source)
     cell = rows[0].cell
     device = source.data.devices.get(cell.device_id)
     rest = [row for row in rows if not row.counts]
@@ -207,13 +208,37 @@ def _against(
     )
     if row.cell.cell_key == reference.cell.cell_key:
         return row
-    runtimes = {row.cell.run.runtime.name, reference.cell.run.runtime.name}
-    rounds = pair_rounds(
-        _same_environment(source.of(reference.cell), reference),
-        _same_environment(source.of(row.cell), row),
+    rounds = _rounds(reference, row, canaries, source)
+    return replace(row, comparison=compare(rounds, Rules(comparisons=max(1, comparisons))))
+
+
+def _duelled(rows: Sequence[Row], canaries: Sequence[ResultRecord], source: _Source) -> list[Row]:
+    """Every row against every other, for the front: as many comparisons as pairs times the two axes
+    that are measured."""
+    rules = Rules(comparisons=max(1, len(rows) * (len(rows) - 1)))
+    first = looks_for(rules)[0].rounds
+    lasting = [row for row in rows if len(row.figures.counted) >= first]
+    found = []
+    for row in rows:
+        before = lasting[: lasting.index(row)] if row in lasting else []
+        duels = {
+            other.cell.cell_key: compare(_rounds(other, row, canaries, source), rules)
+            for other in before
+        }
+        decided = {key: duel for key, duel in duels.items() if duel.look is not None}
+        found.append(replace(row, duels=decided))
+    return found
+
+
+def _rounds(
+    baseline: Row, candidate: Row, canaries: Sequence[ResultRecord], source: _Source
+) -> list[PairedRound]:
+    runtimes = {row.cell.run.runtime.name for row in (baseline, candidate)}
+    return pair_rounds(
+        _same_environment(source.of(baseline.cell), baseline),
+        _same_environment(source.of(candidate.cell), candidate),
         [c for c in canaries if c.result.run.runtime.name in runtimes],
     )
-    return replace(row, comparison=compare(rounds, Rules(comparisons=max(1, comparisons))))
 
 
 def _same_environment(records: Iterable[ResultRecord], row: Row) -> list[ResultRecord]:
