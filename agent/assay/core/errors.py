@@ -120,6 +120,12 @@ class CorruptArtifact(AssayError):
     code = "corrupt_artifact"
 
 
+class UnsignedArtifact(AssayError):
+    """Content that no trusted publisher has signed."""
+
+    code = "unsigned_artifact"
+
+
 class DiskFull(AssayError):
     """No room to write, or a quota is used up."""
 
@@ -213,6 +219,7 @@ TABLE: dict[str, Meaning] = {
     "out_of_range": Meaning("OUT_OF_RANGE", EXIT_CHECK_FAILED, False),
     "version_mismatch": Meaning("FAILED_PRECONDITION", EXIT_CHECK_FAILED, False),
     "corrupt_artifact": Meaning("DATA_LOSS", EXIT_CHECK_FAILED, True),
+    "unsigned_artifact": Meaning("FAILED_PRECONDITION", EXIT_CHECK_FAILED, False),
     "disk_full": Meaning("RESOURCE_EXHAUSTED", EXIT_CHECK_FAILED, True),
     "port_in_use": Meaning("UNAVAILABLE", EXIT_UNREACHABLE, False),
     "lease_lost": Meaning("ABORTED", EXIT_CHECK_FAILED, False),

@@ -40,6 +40,11 @@ class Home:
         return self.root / "pki"
 
     @property
+    def signatures(self) -> Path:
+        """Publishers' signatures over artifacts, one envelope a file."""
+        return self.root / "signatures"
+
+    @property
     def admin_socket(self) -> Path:
         """Where a running controller takes administration from its own account."""
         return self.root / "admin.sock"

@@ -19,6 +19,7 @@ _COMMANDS = {
     "inspect": ("assay.controller.cli.inspect:inspect_command", "What a model file is."),
     "dataset": ("assay.controller.cli.dataset:dataset", "Real samples to measure with."),
     "variant": ("assay.controller.cli.variant:variant", "Models and what recipes make of them."),
+    "publish": ("assay.controller.cli.publish:publish", "Sign models, and keep signatures."),
     "sweep": ("assay.controller.cli.sweep:sweep", "Measure variants on devices."),
     "result": ("assay.controller.cli.result:result", "What was measured."),
     "report": ("assay.controller.cli.report:report_command", "One HTML file about a sweep."),

@@ -18,7 +18,7 @@ from assay.core import digest as digests
 from assay.core.errors import AlreadyExists, BadMessage, CheckFailed, NotFound
 
 _DATABASE = "assay.db"
-_ROOTS = ("pki", "artifacts")
+_ROOTS = ("pki", "artifacts", "signatures")
 # Made anew when asked for, or half of something.
 _LEFT_OUT = ("artifacts/encoded", "artifacts/incoming", "artifacts/partial")
 _DATED = re.compile(r"assay-\d{8}T\d{6}Z\.tar")
