@@ -83,16 +83,21 @@ def test_this_process_can_be_read() -> None:
 
 def test_memory_is_read_in_bytes(tmp_path: Path) -> None:
     (tmp_path / "status").write_text("Name:\tx\nVmHWM:\t  2048 kB\nVmRSS:\t  1024 kB\n")
-    (tmp_path / "smaps_rollup").write_text("0-1 ---p 0 00:00 0 [rollup]\nRss: 9 kB\nPss:  512 kB\n")
+    (tmp_path / "smaps_rollup").write_text(
+        "0-1 ---p 0 00:00 0 [rollup]\nRss: 9 kB\nPss:  512 kB\n"
+        "Private_Clean: 100 kB\nPrivate_Dirty: 28 kB\n"
+    )
     memory = ProcessMemory(tmp_path)
     assert memory.resident_bytes() == 1 << 20
     assert memory.peak_bytes() == 2 << 20
     assert memory.pss_bytes() == 512 << 10
+    assert memory.uss_bytes() == 128 << 10
 
 
 def test_memory_that_cannot_be_read_is_absent(tmp_path: Path) -> None:
     memory = ProcessMemory(tmp_path / "gone")
-    assert memory.resident_bytes() is memory.peak_bytes() is memory.pss_bytes() is None
+    assert memory.resident_bytes() is memory.peak_bytes() is None
+    assert memory.pss_bytes() is memory.uss_bytes() is None
     assert not memory.reset_peak()
 
 

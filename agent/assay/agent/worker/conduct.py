@@ -118,7 +118,7 @@ def _conduct(
     golden = None if remembers else _golden(order, ready.model, notes)
     schedule = _schedule(order, pinned, ready)
     # From here on the process holds what is ours: sample buffers, a second copy of the model.
-    split = _memory(ready, memory)
+    split = _memory(ready, memory, notes)
     if remembers:
         # Golden outputs begin where a model has seen nothing yet.
         golden = _golden(order, ready.library.load(Path(order.model_path), run.runtime), notes)
@@ -175,8 +175,11 @@ def _schedule(order: WorkerOrder, pinned: Isolation, ready: Ready) -> Schedule:
     return choose_schedule(pinned, continuous=open_ended, query_ns=out[taken - 1])
 
 
-def _memory(ready: Ready, memory: ProcessMemory) -> MemorySplit:
+def _memory(ready: Ready, memory: ProcessMemory, notes: dict[str, str]) -> MemorySplit:
     """The split with the peak over loading, checks and the first queries."""
+    own = memory.uss_bytes()
+    if own is not None:
+        notes["uss_bytes"] = str(own)
     peaks = [p for p in (ready.memory.process_peak_bytes, memory.peak_bytes()) if p is not None]
     return dataclasses.replace(
         ready.memory, process_peak_bytes=max(peaks, default=None), pss_bytes=memory.pss_bytes()

@@ -31,6 +31,12 @@ class ProcessMemory:
         """Proportional share: shared pages counted in parts. About a millisecond."""
         return self._value("smaps_rollup", "Pss")
 
+    def uss_bytes(self) -> int | None:
+        """What only this process holds, and its end would free. About a millisecond."""
+        parts = [self._value("smaps_rollup", f"Private_{kind}") for kind in ("Clean", "Dirty")]
+        known = [part for part in parts if part is not None]
+        return sum(known) if len(known) == len(parts) else None
+
     def reset_peak(self) -> bool:
         """Sets the peak back to what is resident; False where the kernel does not allow it."""
         try:
