@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _LOOK_S = 1.0
 _SOURCE_BYTES = 200
+_FRAME_BYTES = 6  # its tag and length within the reply, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +277,7 @@ def _result_batches(found: list[ResultRecord]) -> Iterator[admin_pb2.ListResults
     reply, size = admin_pb2.ListResultsResponse(), 0
     for record in found:
         message = fill(admin_pb2.ResultRecord(), record)
-        more = message.ByteSize()
+        more = message.ByteSize() + _FRAME_BYTES
         if reply.results and size + more > MAX_REPORT_BYTES:
             yield reply
             reply, size = admin_pb2.ListResultsResponse(), 0
