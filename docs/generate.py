@@ -53,6 +53,7 @@ def sweep_page() -> str:
         ("`[[runtimes]]`", spec.RuntimeChoice),
         ("`[[scenarios]]`", spec.ScenarioChoice),
         ("`[[exclude]]`", spec.Exclusion),
+        ("`[limits]`", spec.Limits),
     ]
     parts = [
         "# The sweep file\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -167,10 +168,17 @@ def tiny_runs(home: Home, scratch: Path, count: int, profile: Profile = SHORT) -
     return made
 
 
-def submit(store: Store, identity: Identity, runs: Sequence[RunSpec], rounds: int = 1) -> str:
+def submit(
+    store: Store,
+    identity: Identity,
+    runs: Sequence[RunSpec],
+    rounds: int = 1,
+    **limits: float,
+) -> str:
     """A sweep of these runs on the device, each in every round; its id."""
-    sweep_id = f"sweep-{len(store.sweeps())}"
-    record = SweepRecord(sweep_id, sweep_id, "{}", 7, rounds, SweepState.RUNNING, time.time_ns())
+    sweep_id, now_ns = f"sweep-{len(store.sweeps())}", time.time_ns()
+    spec = json.dumps({"limits": limits})
+    record = SweepRecord(sweep_id, sweep_id, spec, 7, rounds, SweepState.RUNNING, now_ns)
     cells = [
         CellRecord(run.cell_key, sweep_id, identity.device_id, "g", run, baseline=index == 0)
         for index, run in enumerate(runs)
@@ -187,6 +195,7 @@ def submit(store: Store, identity: Identity, runs: Sequence[RunSpec], rounds: in
             runs=tuple(
                 replace(run, attempt_id=f"{sweep_id}-r{index}-{p}") for p, run in enumerate(runs)
             ),
+            since_ns=now_ns,
         )
         for index in range(rounds)
     ]

@@ -78,4 +78,4 @@ def _run_rounds(store: Store, device_id: str, data: SweepData) -> None:
             bodies.append((run.attempt_id, result.seq, sha256, body))
         now_ns += 60_000_000_000
         store.record(device_id, bodies, now_ns)
-        store.finish_round(lease.round_id, lease.fence, RoundState.DONE)
+        store.finish_round(lease.round_id, lease.fence, RoundState.DONE, now_ns)

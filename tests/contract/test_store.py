@@ -28,6 +28,7 @@ from assay.controller.records import (
     Wishes,
 )
 from assay.controller.store import open_store
+from assay.controller.store.arrival import arrived
 from assay.controller.store.base import Store
 from assay.core.errors import AlreadyExists, NotFound, Unauthenticated
 from assay.core.model import MEDIA_NPZ, MEDIA_TFLITE, Round
@@ -372,7 +373,7 @@ class TestSweeps:
     def test_more_rounds_make_a_sweep_run_again(self, fleet: Store) -> None:
         for _ in range(2):
             granted = lease(fleet)
-            fleet.finish_round(granted.round_id, granted.fence, RoundState.DONE)
+            fleet.finish_round(granted.round_id, granted.fence, RoundState.DONE, 0)
         fleet.set_sweep_state("s1", SweepState.DONE)
         fleet.add_rounds([queued("r2", index=2)])
         assert fleet.sweep("s1").state is SweepState.RUNNING
@@ -433,7 +434,7 @@ class TestLeases:
         fleet.update_device(device(duty=duty, duty_reason="why"))
         assert fleet.held_rounds("id-bench") == [granted]
         assert fleet.wishes().queued == frozenset()
-        fleet.finish_round(granted.round_id, granted.fence, RoundState.DONE)
+        fleet.finish_round(granted.round_id, granted.fence, RoundState.DONE, 0)
         assert fleet.lease_round("id-bench", 100, 0) is None
         assert (fleet.admission("id-bench").duty, fleet.device("bench").duty_reason) == (
             duty,
@@ -468,14 +469,14 @@ class TestLeases:
         fleet.set_sweep_state("s1", SweepState.CANCELLED)
         assert fleet.lease_round("id-second", 100, 0) is None
         assert fleet.lease_round("id-third", 100, 0) is not None
-        fleet.release_round(granted.round_id, granted.fence, 3)
+        fleet.release_round(granted.round_id, granted.fence, 3, 0)
         assert fleet.lease_round("id-second", 100, 0) is not None
 
     def test_what_was_ever_leased_is_remembered(self, fleet: Store) -> None:
         digests = [run.artifact.digest for run in queued().runs]
         assert fleet.ever_leased("id-bench", digests) == frozenset()
         granted = lease(fleet)
-        fleet.finish_round(granted.round_id, granted.fence, RoundState.DONE)
+        fleet.finish_round(granted.round_id, granted.fence, RoundState.DONE, 0)
         assert fleet.ever_leased("id-bench", [*digests, ref("other").digest]) == set(digests)
         assert fleet.ever_leased("id-second", digests) == frozenset()
 
@@ -509,40 +510,40 @@ class TestLeases:
 
     def test_a_finished_round_is_done_once(self, fleet: Store) -> None:
         granted = lease(fleet)
-        assert not fleet.finish_round("r0", granted.fence + 1, RoundState.DONE)
-        assert fleet.finish_round("r0", granted.fence, RoundState.DONE)
-        assert not fleet.finish_round("r0", granted.fence, RoundState.FAILED)
+        assert not fleet.finish_round("r0", granted.fence + 1, RoundState.DONE, 0)
+        assert fleet.finish_round("r0", granted.fence, RoundState.DONE, 0)
+        assert not fleet.finish_round("r0", granted.fence, RoundState.FAILED, 0)
         assert state_of(fleet, "r0") is RoundState.DONE
 
     def test_a_sweep_runs_until_it_is_said_to_be_done(self, fleet: Store) -> None:
         first = lease(fleet)
-        fleet.finish_round(first.round_id, first.fence, RoundState.FAILED)
+        fleet.finish_round(first.round_id, first.fence, RoundState.FAILED, 0)
         assert fleet.sweep("s1").state is SweepState.RUNNING
         second = lease(fleet)
-        fleet.finish_round(second.round_id, second.fence, RoundState.DONE)
+        fleet.finish_round(second.round_id, second.fence, RoundState.DONE, 0)
         assert fleet.sweep("s1").state is SweepState.RUNNING
         fleet.set_sweep_state("s1", SweepState.DONE)
         assert fleet.sweep("s1").state is SweepState.DONE
 
     def test_a_released_round_is_granted_anew_with_a_higher_fence(self, fleet: Store) -> None:
         granted = lease(fleet)
-        assert fleet.release_round("r0", granted.fence, 3) is RoundState.QUEUED
+        assert fleet.release_round("r0", granted.fence, 3, 0) is RoundState.QUEUED
         again = lease(fleet)
         assert (again.round_id, again.fence) == ("r0", 2)
         assert [run.attempt_id for run in again.runs] == ["r0.2.0", "r0.2.1"]
 
     def test_an_old_fence_moves_no_lease(self, fleet: Store) -> None:
         granted = lease(fleet)
-        fleet.release_round("r0", granted.fence, 3)
+        fleet.release_round("r0", granted.fence, 3, 0)
         lease(fleet)
-        assert fleet.release_round("r0", granted.fence, 3) is None
-        assert not fleet.finish_round("r0", granted.fence, RoundState.DONE)
+        assert fleet.release_round("r0", granted.fence, 3, 0) is None
+        assert not fleet.finish_round("r0", granted.fence, RoundState.DONE, 0)
         assert state_of(fleet, "r0") is RoundState.LEASED
 
     def test_a_released_round_of_a_cancelled_sweep_is_cancelled(self, fleet: Store) -> None:
         granted = lease(fleet)
         fleet.set_sweep_state("s1", SweepState.CANCELLED)
-        assert fleet.release_round("r0", granted.fence, 3) is RoundState.CANCELLED
+        assert fleet.release_round("r0", granted.fence, 3, 0) is RoundState.CANCELLED
         assert fleet.leases("id-bench") == []
 
     def test_a_lease_expires_at_its_time(self, fleet: Store) -> None:
@@ -598,8 +599,33 @@ class TestLeases:
             assert fleet.may_read("id-bench", ref(content).digest)
         assert not fleet.may_read("id-bench", ref("something else").digest)
         assert not fleet.may_read("id-second", model)
-        fleet.finish_round("r0", granted.fence, RoundState.DONE)
+        fleet.finish_round("r0", granted.fence, RoundState.DONE, 0)
         assert not fleet.may_read("id-bench", model)
+
+    def test_at_rest_is_whoever_has_no_round_at_all(self, fleet: Store) -> None:
+        fleet.add_device(device("second", state=DeviceState.REVOKED, duty=Duty.CORDONED))
+        at_rest = {"id-second": fleet.admission("id-second")}
+        assert fleet.resting() == at_rest, "rounds wait for the other"
+        lease(fleet)
+        assert fleet.resting() == at_rest, "it holds one"
+        fleet.set_sweep_state("s1", SweepState.CANCELLED)
+        assert fleet.resting() == at_rest, "it still does"
+        granted = fleet.held_rounds("id-bench") or [h.round for h in fleet.leases("id-bench")]
+        fleet.finish_round(granted[0].round_id, granted[0].fence, RoundState.FAILED, 1)
+        assert fleet.resting().keys() == {"id-bench", "id-second"}
+
+    def test_every_commit_of_anybody_makes_another_revision(
+        self, fleet: Store, opener: Opener
+    ) -> None:
+        elsewhere = opener()
+        before = fleet.revision()
+        assert before is not None
+        fleet.devices()
+        assert fleet.revision() == before, "reading changes nothing"
+        for writer, name in ((fleet, "second"), (elsewhere, "third")):
+            writer.add_device(device(name))
+            assert fleet.revision() != before
+            before = fleet.revision()
 
 
 class TestResults:
@@ -655,7 +681,7 @@ class TestResults:
 
     def test_the_reason_of_a_rejection_is_told(self, fleet: Store) -> None:
         good = reported(result(lease(fleet)))
-        ((recorded,),) = fleet.record_all([("id-ghost", [good])], 50)
+        ((recorded,),) = fleet.record_all([("id-ghost", [arrived(good)])], 50)
         assert "never leased to this device" in recorded.detail
 
     def test_a_round_is_done_when_every_attempt_has_its_result(self, fleet: Store) -> None:
@@ -673,7 +699,7 @@ class TestResults:
 
     def test_a_late_result_of_a_round_granted_anew_is_superseded(self, fleet: Store) -> None:
         old = lease(fleet)
-        fleet.release_round("r0", old.fence, 3)
+        fleet.release_round("r0", old.fence, 3, 0)
         new = lease(fleet)
         entries = [reported(result(old, i)) for i in (0, 1)]
         outcomes = fleet.record("id-bench", entries, 50)
@@ -688,7 +714,7 @@ class TestResults:
     def test_half_a_round_no_longer_counts_once_it_is_granted_anew(self, fleet: Store) -> None:
         old = lease(fleet)
         fleet.record("id-bench", [reported(result(old, 0))], 50)
-        fleet.release_round("r0", old.fence, 3)
+        fleet.release_round("r0", old.fence, 3, 0)
         assert len(fleet.results()) == 1
         lease(fleet)
         assert fleet.results() == []
@@ -703,7 +729,7 @@ class TestResults:
     def test_results_of_a_cancelled_round_are_kept(self, fleet: Store) -> None:
         granted = lease(fleet)
         fleet.set_sweep_state("s1", SweepState.CANCELLED)
-        fleet.release_round("r0", granted.fence, 3)
+        fleet.release_round("r0", granted.fence, 3, 0)
         entries = [reported(result(granted, i)) for i in (0, 1)]
         assert fleet.record("id-bench", entries, 50) == [RecordOutcome.STORED] * 2
         assert state_of(fleet, "r0") is RoundState.CANCELLED
@@ -734,7 +760,7 @@ class TestResults:
     def test_marks_leave_superseded_results_out(self, fleet: Store) -> None:
         old = lease(fleet)
         fleet.record("id-bench", [reported(result(old, 0))], 50)
-        fleet.release_round("r0", old.fence, 3)
+        fleet.release_round("r0", old.fence, 3, 0)
         lease(fleet)
         assert fleet.sweep_marks("s1").cells == {}
 
@@ -755,10 +781,13 @@ class TestResults:
         theirs = fleet.lease_round("id-second", 100, 0)
         assert theirs is not None
         batches = [
-            ("id-bench", [reported(result(mine, 0))]),
-            ("id-second", [reported(result(theirs, 0)), reported(result(mine, 1))]),
+            ("id-bench", [result(mine, 0)]),
+            ("id-second", [result(theirs, 0), result(mine, 1)]),
         ]
-        first, second = fleet.record_all(batches, 50)
+        first, second = fleet.record_all(
+            [(device_id, [arrived(reported(one)) for one in each]) for device_id, each in batches],
+            50,
+        )
         assert [r.outcome for r in first] == [RecordOutcome.STORED]
         assert [r.outcome for r in second] == [RecordOutcome.STORED, RecordOutcome.REJECTED]
 
@@ -838,7 +867,7 @@ class TestUpkeep:
         assert ref("model fp32").digest in store.named_artifacts(), "the device still holds it"
         trace = ref("trace", MEDIA_NPZ)
         store.record("id-bench", [reported(replace(result(granted), trace=trace))], 1)
-        store.release_round("r1", granted.fence, 3)
+        store.release_round("r1", granted.fence, 3, 0)
         assert {trace.digest, ref("model int8").digest} <= store.named_artifacts()
 
     def test_a_cancelled_sweep_without_results_names_its_canary_alone(self, store: Store) -> None:
@@ -858,3 +887,78 @@ class TestUpkeep:
 
     def test_a_sound_database_has_no_problems(self, fleet: Store) -> None:
         assert fleet.check() == []
+
+
+class TestQueuesAndOutcomes:
+    def idle(self, store: Store) -> list[tuple[str, str, int]]:
+        return [(q.sweep_id, q.device_id, q.since_ns) for q in store.idle_queues()]
+
+    @pytest.fixture
+    def waiting(self, store: Store) -> Store:
+        """One device with two rounds that wait since 10 and 20."""
+        store.add_device(device())
+        rounds = [replace(queued(f"r{i}", index=i), since_ns=10 * (i + 1)) for i in (0, 1)]
+        store.add_sweep(sweep(), [cell(), cell("int8")], rounds)
+        return store
+
+    def test_a_queue_is_idle_while_its_device_holds_nothing(self, waiting: Store) -> None:
+        assert self.idle(waiting) == [("s1", "id-bench", 10)]
+        granted = lease(waiting, now_ns=30)
+        assert self.idle(waiting) == []
+        assert waiting.round("r0").since_ns == 30
+        waiting.release_round("r0", granted.fence, 3, 40, "given_up: x")
+        assert self.idle(waiting) == [("s1", "id-bench", 20)]
+        assert (waiting.round("r0").since_ns, waiting.round("r0").trouble) == (40, "given_up: x")
+        waiting.set_sweep_state("s1", SweepState.CANCELLED)
+        assert self.idle(waiting) == []
+
+    def test_last_work_is_the_newest_grant_or_end(self, waiting: Store) -> None:
+        assert waiting.last_work_ns("id-bench", "queue_timeout") == 0
+        granted = lease(waiting, now_ns=30)
+        assert waiting.last_work_ns("id-bench", "queue_timeout") == 30
+        waiting.finish_round("r0", granted.fence, RoundState.DONE, 50)
+        assert waiting.last_work_ns("id-bench", "queue_timeout") == 50
+        (queue,) = waiting.idle_queues()
+        assert waiting.fail_queue(queue, 90, "queue_timeout: x") == ["r1"]
+        assert waiting.last_work_ns("id-bench", "queue_timeout") == 50
+
+    def test_a_queue_fails_whole_unless_somebody_came(self, waiting: Store) -> None:
+        (queue,) = waiting.idle_queues()
+        granted = lease(waiting)
+        assert waiting.fail_queue(queue, 90, "queue_timeout: x") == []
+        waiting.release_round("r0", granted.fence, 3, 40)
+        assert waiting.fail_queue(queue, 90, "queue_timeout: x") == ["r0", "r1"]
+        found = {(r.state, r.since_ns, r.trouble) for r in waiting.rounds("s1")}
+        assert found == {(RoundState.FAILED, 90, "queue_timeout: x")}
+        assert waiting.fail_queue(queue, 95, "queue_timeout: y") == []
+
+    def test_an_expired_lease_waits_for_its_delivery_and_leaves_its_trouble(
+        self, waiting: Store
+    ) -> None:
+        lease(waiting, now_ns=0, lease_ns=100)
+        assert waiting.expire_leases(109, 3, delivery_ns=10, trouble="lease_expired: x") == []
+        assert waiting.expire_leases(110, 3, delivery_ns=10, trouble="lease_expired: x") == ["r0"]
+        again = waiting.round("r0")
+        assert (again.since_ns, again.trouble) == (110, "lease_expired: x")
+
+    def test_outcomes_come_with_the_newest_first(self, waiting: Store) -> None:
+        assert waiting.last_outcomes("id-bench", 3) == []
+        first = lease(waiting, now_ns=30)
+        failed = [reported(result(first, position)) for position in range(2)]
+        waiting.record("id-bench", failed, now_ns=50)
+        second = lease(waiting, now_ns=60)
+        waiting.finish_round("r1", second.fence, RoundState.FAILED, 70)
+        late, early = waiting.last_outcomes("id-bench", 3)
+        assert (late.round_id, late.failed, late.sound, late.failures) == ("r1", True, False, ())
+        assert (early.round_id, early.failed, early.sound) == ("r0", False, False)
+        assert [one.failure.code for one in early.failures] == ["worker_crashed"] * 2
+        assert waiting.ended_lately(40) == {"id-bench"}
+        assert waiting.ended_lately(70) == frozenset()
+        assert len(waiting.last_outcomes("id-bench", 1)) == 1
+
+    def test_one_sound_run_makes_an_outcome_sound(self, waiting: Store) -> None:
+        granted = lease(waiting)
+        made = [result(granted), replace(result(granted, 1), failure=None)]
+        waiting.record("id-bench", [reported(one) for one in made], 1)
+        (outcome,) = waiting.last_outcomes("id-bench", 3)
+        assert outcome.sound and outcome.failures == ()

@@ -257,7 +257,7 @@ class TestDevices:
             answer = board.sync([held])
             assert (answer.drain, len(answer.assignments)) == (True, 1)
             give_work(store, board)
-            store.finish_round(held.round_id, held.fence, store.round(held.round_id).state.DONE)
+            store.finish_round(held.round_id, held.fence, store.round(held.round_id).state.DONE, 0)
             assert board.assigned() == []
             socket_office.change_device(board.name, DeviceChange(DeviceVerb.UNCORDON))
             answer = board.sync()
@@ -273,7 +273,7 @@ class TestDevices:
                 give_work(store, board)
             (held,) = first.assigned()
             assert second.assigned(wait_s=0.5) == []
-            store.finish_round(held.round_id, held.fence, store.round(held.round_id).state.DONE)
+            store.finish_round(held.round_id, held.fence, store.round(held.round_id).state.DONE, 0)
             assert len(second.assigned(wait_s=10)) == 1
 
 

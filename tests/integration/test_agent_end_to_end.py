@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -16,9 +17,16 @@ from pathlib import Path
 import pytest
 
 from assay.agent.home import AgentHome
+from assay.agent.plane.gather import refs_of
 from assay.agent.plane.identity import Identity
 from assay.controller.home import Home
-from assay.controller.records import DeviceState, ResultRecord, SweepState
+from assay.controller.records import (
+    DeviceRecord,
+    DeviceState,
+    Duty,
+    ResultRecord,
+    SweepState,
+)
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.core.cas import ContentStore
@@ -230,6 +238,41 @@ def network(plane: Plane, agent: AgentProcess) -> Iterator[Network]:
     yield it
     for relay in it.relays:
         relay.close()
+
+
+def test_what_takes_too_long_before_a_run_is_named_and_three_such_rounds_are_enough(
+    plane: Plane, agent: AgentProcess
+) -> None:
+    """First no file comes, then no worker begins in time; the board is taken off duty by itself."""
+    identity = Identity.load(agent.home)
+    # Nobody listens there.
+    replace(identity, blobs_address="127.0.0.1:9").store(agent.home)
+    hasty = [replace(r, profile=replace(r.profile, settle_max_ns=0)) for r in plane.runs]
+    agent.environment = {"ASSAY_AGENT_LOG_JSON": "true"}
+    agent.start()
+    unfetched = finish(plane, agent, the_sweep(plane, agent, fetch_s=0.3, fetch_bytes_per_s=1e9))
+    blobs, held = ContentStore(plane.home.artifacts), ContentStore(agent.home.artifacts)
+    for ref in refs_of(plane.runs):
+        held.add_bytes(blobs.path(ref.digest).read_bytes(), ref.media_type)
+    late = [
+        record
+        for _ in range(2)
+        for record in finish(plane, agent, the_sweep(plane, agent, runs=hasty, start_s=0.01))
+    ]
+    codes = [r.result.failure and r.result.failure.code for r in (*unfetched, *late)]
+    assert codes == [*["fetch_timeout"] * 2, *["start_timeout"] * 4]
+    assert alive(children(agent.pid)) == []
+
+    def device() -> DeviceRecord:
+        return plane.store.device(identity.name)
+
+    eventually(lambda: device().duty is Duty.CORDONED, "the device off duty")
+    assert device().duty_reason.endswith("to nothing: fetch_timeout (1), start_timeout (2)")
+    lines = [json.loads(line) for line in agent.said.splitlines() if line.startswith("{")]
+    assert {"event", "level", "timestamp", "module"} <= set.intersection(*map(set, lines))
+    failed = [line for line in lines if line["event"] == "run failed"]
+    assert [line["code"] for line in failed] == codes
+    assert {line["attempt_id"] for line in failed} == {r.attempt_id for r in (*unfetched, *late)}
 
 
 def test_a_network_that_is_gone_for_a_while_loses_nothing(

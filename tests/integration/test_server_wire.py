@@ -505,7 +505,7 @@ class TestSync:
         sweep_id = add_work(store, board)
         (granted,) = board.assigned()
         board.sync([granted])
-        store.release_round(granted.round_id, granted.fence, 3)
+        store.release_round(granted.round_id, granted.fence, 3, 0)
         assert board.assigned([granted], state=fleet_pb2.ATTEMPT_STATE_SPOOLED) == []
         assert board.report(result(granted, 0), result(granted, 1)) == ["STORED", "STORED"]
         assert states(store, sweep_id) == [RoundState.DONE]

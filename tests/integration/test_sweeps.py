@@ -42,7 +42,7 @@ def store(home: Home) -> Iterator[Store]:
 
 def fail_everything(store: Store, sweep_id: str) -> None:
     for round_ in store.rounds(sweep_id, [RoundState.QUEUED]):
-        store.finish_round(round_.round_id, round_.fence, RoundState.FAILED)
+        store.finish_round(round_.round_id, round_.fence, RoundState.FAILED, 0)
 
 
 def test_a_plan_writes_no_sweep(store: Store, blobs: ContentStore) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -79,3 +80,43 @@ def test_a_missing_part_is_named() -> None:
 def test_bytes_that_are_no_message_are_named() -> None:
     with pytest.raises(BadMessage, match="3 bytes are not a Profile"):
         convert.from_bytes(b"\xff\xff\xff", Profile)
+
+
+def _refusal(action: Any, *args: Any) -> str:
+    try:
+        action(*args)
+    except BadMessage as error:
+        return str(error)
+    return ""
+
+
+def _parts(message: Message) -> list[Message]:
+    """The message and everything in it."""
+    found = [message]
+    for field, value in message.ListFields():
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        for part in [value] if isinstance(value, Message) else value:
+            found += _parts(part)
+    return found
+
+
+@pytest.mark.parametrize("cls", VALUES, ids=lambda c: c.__name__)
+def test_a_check_refuses_what_cannot_be_read_in_the_same_words(cls: type) -> None:
+    """Fields are cleared and enums set to what nobody knows, one at a time and several at once."""
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(_strategy(cls), st.data())
+    def agrees(value: Any, data: st.DataObject) -> None:
+        message = convert.to_proto(value)
+        for _ in range(data.draw(st.integers(0, 2))):
+            part = data.draw(st.sampled_from(_parts(message)))
+            field = data.draw(st.sampled_from(list(part.DESCRIPTOR.fields)))
+            if field.enum_type is not None and data.draw(st.booleans()):
+                setattr(part, field.name, 99)
+            else:
+                part.ClearField(field.name)
+        read = _refusal(convert.from_proto, message, cls)
+        assert _refusal(convert.check, message, cls) == read
+
+    agrees()

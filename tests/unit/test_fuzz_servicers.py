@@ -42,6 +42,7 @@ from assay.controller.server.enrolment import EnrolmentServicer
 from assay.controller.server.fleet import FleetServicer
 from assay.controller.server.presence import Presence
 from assay.controller.server.recorder import Recorder
+from assay.controller.server.rest import Rest
 from assay.controller.server.waiting import WaitingRoom
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
@@ -128,7 +129,8 @@ def _plane(home: Home) -> Iterator[Plane]:
     token = create_token(home, store, uses=1000, now_ns=NOW_NS)
     authority = Authority(home.pki, NOW)
     threads = ThreadPoolExecutor(1)
-    presence, recorder = Presence(store), Recorder(store, lambda: NOW_NS)
+    presence, rest, recorder = Presence(store), Rest(store), Recorder(store, lambda: NOW_NS)
+    rest.look()
     enroller = Enroller(store, authority, lambda: NOW_NS)
 
     async def never() -> Any:
@@ -138,7 +140,7 @@ def _plane(home: Home) -> Iterator[Plane]:
         store,
         presence,
         FleetServicer(
-            Desk(store, presence, lambda: NOW_NS),
+            Desk(store, presence, lambda: NOW_NS, rest),
             enroller,
             NoWaiting(never),
             recorder,

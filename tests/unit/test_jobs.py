@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import structlog.testing
 
+from assay.agent.clock import Clock
 from assay.agent.measuring.measure import Measured
 from assay.agent.measuring.observe import RunPaths
 from assay.agent.measuring.outcome import unmeasured
@@ -24,7 +27,7 @@ from assay.agent.plane.rounds import AttemptState, RoundBook, seq_of
 from assay.agent.plane.spool import Key, Spool
 from assay.core import convert
 from assay.core.cas import ContentStore
-from assay.core.errors import Cancelled, DiskFull, NotFound
+from assay.core.errors import Cancelled, DiskFull, NotFound, Unreachable
 from assay.core.model import (
     MEDIA_NPZ,
     MEDIA_ONNX,
@@ -397,3 +400,68 @@ def test_the_working_thread_works_until_it_is_stopped(bench: Bench) -> None:
         bench.book.wake()
         running.result(10)
     assert bench.states == [AttemptState.SPOOLED.value] * 2
+
+
+def test_files_that_do_not_come_in_time_fail_their_runs_alone(bench: Bench) -> None:
+    now = [0]
+    bench.executor.clock = cast(Clock, SimpleNamespace(boottime_ns=lambda: now[0], unix_ns=int))
+    bench.cache.store.add_bytes(b"int8", MEDIA_ONNX)
+    bench.cache.store.add_bytes(b"inputs", MEDIA_NPZ)
+
+    def slow(ref: ArtifactRef, offset: int) -> Iterator[bytes]:
+        yield b"fp"
+        now[0] = 5 * S
+        yield b"32"
+
+    bench.executor.fetcher.read = slow
+    bench.work(replace(a_round(), fetch_ns=5 * S))
+    late, fine = bench.results
+    assert late.failure is not None and late.failure.code == "fetch_timeout"
+    assert late.failure.failure_class is FailureClass.INFRA
+    assert "within the 5 s" in late.failure.message
+    assert [r.code for r in late.verdict.reasons] == ["fetch_timeout"]
+    assert fine.failure is None
+    assert bench.cache.store.partial_bytes(ref_of(b"fp32", MEDIA_ONNX)) > 0, "to go on from"
+
+
+def test_an_absent_controller_is_waited_for_that_long(bench: Bench) -> None:
+    def unreachable(ref: ArtifactRef, offset: int) -> Iterator[bytes]:
+        raise Unreachable("nobody there")
+
+    bench.executor.fetcher.read = unreachable
+    bench.work(replace(a_round(), fetch_ns=S // 10))
+    codes = [r.failure and r.failure.code for r in bench.results]
+    assert codes == ["fetch_timeout"] * 2
+
+
+def test_a_worker_that_does_not_begin_fails_its_run_alone(bench: Bench) -> None:
+    def measure(*arguments: Any) -> Measured:
+        run, *_, on_state, cancel = arguments
+        on_state("settling")
+        if run.variant_name == "fp32":
+            now[0] += 5 * S + run.profile.settle_max_ns
+            assert cancel.wait(60), "at once"
+            raise Cancelled("the run was cancelled")
+        on_state("loading")
+        now[0] += 3_600 * S
+        assert not cancel.is_set(), "it has begun"
+        return bench._measure(*arguments)
+
+    now = [0]
+    bench.executor.clock = cast(Clock, SimpleNamespace(boottime_ns=lambda: now[0], unix_ns=int))
+    bench.executor.measure = measure
+    bench.work(replace(a_round(), start_ns=5 * S))
+    late, fine = bench.results
+    assert late.failure is not None and late.failure.code == "start_timeout"
+    assert late.failure.failure_class is FailureClass.INFRA
+    assert fine.failure is None
+
+
+def test_a_drop_is_no_timeout(bench: Bench) -> None:
+    def on_measure(run: RunSpec, on_state: OnState, cancel: threading.Event) -> None:
+        bench.book.drop("r1", "the test said so")
+        raise Cancelled("killed")
+
+    bench.on_measure = on_measure
+    bench.work(replace(a_round(), start_ns=1))
+    assert bench.results == []

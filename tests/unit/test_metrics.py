@@ -17,10 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from assay.controller.comparing.sweep_data import SweepData
 from assay.controller.metrics.exposition import Point, within_budget
+from assay.controller.metrics.exposition_fleet import ages
 from assay.controller.metrics.page import render_once
 from assay.controller.metrics.tally import Tallied, Tally
 from assay.controller.metrics.text import Families
-from assay.controller.records import SweepState
+from assay.controller.planning.timers import TROUBLES
+from assay.controller.records import RoundState, SweepState
 from assay.core.metrics import AGENT_METRICS, CATALOGUE, CONTROLLER_METRICS, LABELS, METRICS
 from assay.core.metrics import MetricKind as Kind
 from tests.conftest import REPOSITORY
@@ -119,9 +121,15 @@ def test_every_controller_metric_can_be_rendered() -> None:
         sweep=make_sweep_record(sweep_id="s2", name="other"),
         results=tuple(replace(r, result=replace(r.result, sweep_id="s2")) for r in spoilt.results),
     )
-    store = FakeStore(replace(data, results=results), other)
+    open_rounds = (
+        replace(data.rounds[0], state=RoundState.LEASED),
+        replace(data.rounds[1], state=RoundState.QUEUED),
+    )
+    running = replace(data.sweep, state=SweepState.RUNNING)
+    store = FakeStore(replace(data, results=results, sweep=running, rounds=open_rounds), other)
     tally = Tally()
     tally.called("/assay.v1.Fleet/Sync", "OK")
+    tally.moved("sent", "zstd", 1)
     page = render_once(
         store,  # type: ignore[arg-type]
         vitals=lambda: {"id-pi-bench-1": make_vitals()},
@@ -138,6 +146,9 @@ def test_what_the_control_process_counts_arrives_as_it_was_sent() -> None:
     tally.queued(3)
     tally.queued(2)
     tally.committed(3, 2_000_000, stored=True)
+    tally.troubled("start_timeout")
+    tally.moved("sent", "zstd_patch", 40)
+    tally.moved("sent", "zstd_patch", 2)
     counted = Tallied.from_line(tally.now().to_line())
     assert counted == tally.now()
     shown = {(name, labels): value for name, labels, value in counted.samples()}
@@ -148,7 +159,24 @@ def test_what_the_control_process_counts_arrives_as_it_was_sent() -> None:
         ("assay_commit_seconds_total", ()): 0.002,
         ("assay_committed_results_total", ()): 3,
         ("assay_results_waiting", ()): 2,
+        **{("assay_round_troubles_total", (code,)): 0 for code in TROUBLES},
+        ("assay_round_troubles_total", ("start_timeout",)): 1,
+        ("assay_blob_bytes_total", ("sent", "zstd_patch")): 42,
     }
+
+
+def test_ages_are_exact_quantiles_of_what_is_leased_and_what_waits() -> None:
+    base = small_sweep().rounds[0]
+    leased = [replace(base, state=RoundState.LEASED, since_ns=at * 10**9) for at in range(1, 11)]
+    waits = replace(base, state=RoundState.QUEUED, since_ns=90 * 10**9)
+    assert {(name, *labels): value for name, labels, value in ages([*leased, waits], 10**11)} == {
+        ("assay_lease_age_seconds", "0.5"): 94,
+        ("assay_lease_age_seconds", "0.9"): 98,
+        ("assay_lease_age_seconds", "1"): 99,
+        **{("assay_queue_age_seconds", q): 10 for q in ("0.5", "0.9", "1")},
+    }
+    assert list(ages([], 10**11)) == []
+
 
 
 def test_latency_is_the_exact_quantile_of_the_middle_run() -> None:

@@ -17,6 +17,14 @@ PROVOKED_BY = {
     "worker_crashed": WORKER,
     "worker_oom": WORKER,
     "worker_timeout": WORKER,
+    "fetch_timeout": (
+        "unit/test_jobs.py",
+        "test_files_that_do_not_come_in_time_fail_their_runs_alone",
+    ),
+    "start_timeout": (
+        "unit/test_jobs.py",
+        "test_a_worker_that_does_not_begin_fails_its_run_alone",
+    ),
     "internal": ("unit/test_jobs.py", "test_the_window_ends_where_a_run_dies"),
     "model_hash_mismatch": (
         "integration/test_measure.py",

@@ -6,23 +6,26 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from assay.controller.home import Home
-from assay.controller.records import Recorded, RecordOutcome, Wishes
+from assay.controller.records import DeviceState, Recorded, RecordOutcome, Wishes
 from assay.controller.server.presence import Presence
-from assay.controller.server.recorder import Recorder, Reported
+from assay.controller.server.recorder import Recorder
+from assay.controller.server.rest import Rest
 from assay.controller.server.waiting import WaitingRoom
 from assay.controller.store import open_store
+from assay.controller.store.arrival import Arrived, Reported
 from assay.controller.store.base import Store
 from assay.core.convert import to_proto
 from assay.core.errors import DiskFull, Unreachable
 from assay.core.model import DeviceFacts
 from assay.v1 import device_pb2
-from tests.plane import S, device, facts
+from tests.plane import S, device, facts, queued, reported, result, sweep
 
 
 class SlowStore:
@@ -35,7 +38,7 @@ class SlowStore:
         self.poison = ""
 
     def record_all(
-        self, batches: Sequence[tuple[str, Sequence[Reported]]], now_ns: int
+        self, batches: Sequence[tuple[str, Sequence[Arrived]]], now_ns: int
     ) -> list[list[Recorded]]:
         self.entered.release()
         self.let_go.acquire()
@@ -176,6 +179,72 @@ class TestPresence:
         noted = [presence.note("id-bench", said(boot), 0, i) for i, boot in enumerate(boots)]
         assert noted[-1] is clone
         assert not any(noted[:-1])
+
+    def test_a_call_that_says_nothing_new_is_noted_by_itself(self, store: Store) -> None:
+        presence = Presence(store)
+        assert not presence.again("id-bench", said(), 0, S), "it was never heard"
+        presence.note("id-bench", said(), 0, S)
+        assert presence.again("id-bench", said(), 5 * S, 60 * S)
+        assert presence.silences_ns(66 * S) == [S]
+        assert not presence.again("id-bench", said("boot-2"), 0, 90 * S)
+        assert presence.silences_ns(66 * S) == [S]
+        presence.flush(100 * S, everything=True)
+        assert store.device("id-bench").last_seen_ns == 60 * S
+
+
+class TestRest:
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[Store]:
+        opened = open_store(Home(tmp_path))
+        opened.add_device(device())
+        yield opened
+        opened.close()
+
+    def test_a_device_without_a_round_is_at_rest(self, store: Store) -> None:
+        rest = Rest(store)
+        assert rest.admission("id-bench") is None, "nobody has looked yet"
+        rest.look()
+        assert rest.admission("id-bench") == store.admission("id-bench")
+        assert rest.admission("id-ghost") is None
+
+    def test_whoever_writes_makes_it_forgotten(self, store: Store, tmp_path: Path) -> None:
+        rest, elsewhere = Rest(store), open_store(Home(tmp_path))
+        for writer in (store, elsewhere):
+            rest.look()
+            assert rest.admission("id-bench") is not None
+            record = writer.device("id-bench")
+            writer.update_device(replace(record, state=DeviceState.REVOKED))
+            assert rest.admission("id-bench") is None
+        rest.look()
+        known = rest.admission("id-bench")
+        assert known is not None
+        assert known.state is DeviceState.REVOKED
+        elsewhere.close()
+
+    def test_a_device_with_something_to_do_is_not_at_rest(self, store: Store) -> None:
+        rest = Rest(store)
+        store.add_sweep(sweep(), [], [queued()])
+        rest.look()
+        assert rest.admission("id-bench") is None, "a round waits"
+        granted = store.lease_round("id-bench", S, 0)
+        assert granted is not None
+        rest.look()
+        assert rest.admission("id-bench") is None, "it holds one"
+        store.record("id-bench", [reported(result(granted, at)) for at in range(2)], 1)
+        rest.look()
+        assert rest.admission("id-bench") is not None, "its round is done"
+
+    def test_a_store_that_does_not_answer_has_to_be_asked(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rest = Rest(store)
+        rest.look()
+
+        def unreachable() -> int:
+            raise Unreachable("the store does not answer")
+
+        monkeypatch.setattr(store, "revision", unreachable)
+        assert rest.admission("id-bench") is None
 
 
 class Flaky:

@@ -1,9 +1,9 @@
 """Leases and results under every order of events hypothesis can think of.
 
 Both sides are modelled over one clock: a controller (the real desk, scheduler and store) and two
-devices that measure, lose replies, lose acknowledgements, lose their disk and come back as zombies.
-Whatever happens: an acknowledged result is never lost, none is counted twice, and no lease is moved
-by an old fence.
+devices that measure, lose replies, lose acknowledgements, lose their disk, stall, stay away and
+come back as zombies. Whatever happens: an acknowledged result is never lost, none is counted twice,
+no lease is moved by an old fence, and nothing waits for ever.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from assay.controller.home import Home
+from assay.controller.metrics.tally import Tally
 from assay.controller.planning.scheduler import MAX_GRANTS
+from assay.controller.planning.timers import TROUBLES, trouble_code
 from assay.controller.records import RecordOutcome, RoundState, SweepState
+from assay.controller.server.clockwork import Clockwork
 from assay.controller.server.desk import Desk, Report
 from assay.controller.server.presence import Presence
+from assay.controller.server.rest import Rest
 from assay.controller.store import open_store
 from assay.core.model import Round
 from assay.v1 import fleet_pb2
@@ -49,7 +53,10 @@ class Plane:
     def __init__(self, root: Path) -> None:
         self.store = open_store(Home(root))
         self.now_ns = 1_000 * S
-        self.desk = Desk(self.store, Presence(self.store), lambda: self.now_ns)
+        self.rest = Rest(self.store)
+        presence, tally, clock = Presence(self.store), Tally(), lambda: self.now_ns
+        self.desk = Desk(self.store, presence, clock, self.rest, tally)
+        self.clockwork = Clockwork(self.store, presence, tally, clock)
         self.boards = {name: Board() for name in DEVICES}
         self.acked: dict[tuple[str, int], str] = {}
         self.fences: dict[str, int] = {}
@@ -66,7 +73,9 @@ class Plane:
         """One call, and what follows from its reply."""
         board = self.boards[name]
         request = fleet_pb2.SyncRequest(accepting=True, attempts=held_attempts(board))
-        rounds = self.desk.arrive(Report.of(f"id-{name}", request), request).rounds
+        report = Report.of(f"id-{name}", request)
+        answer = self.desk.known(report, request)
+        rounds = (self.desk.arrive(report, request) if answer is None else answer).rounds
         if reply_lost:
             return
         wished = {round_.round_id: round_ for round_ in rounds}
@@ -76,7 +85,10 @@ class Plane:
             held = board.held.get(round_id)
             if held is None or held.fence < round_.fence:
                 board.held[round_id] = round_
-                board.to_run[round_id] = list(range(len(round_.runs)))
+                spooled = {entry[0] for entry in board.spool}
+                board.to_run[round_id] = [
+                    at for at, run in enumerate(round_.runs) if run.attempt_id not in spooled
+                ]
 
     def sync_without_reply(self, name: str) -> None:
         """The controller acts, the device hears nothing of it."""
@@ -124,12 +136,31 @@ class Plane:
     def partition(self, _name: str) -> None:
         """Longer than any lease."""
         self.now_ns += 100_000 * S
-        self.store.expire_leases(self.now_ns, MAX_GRANTS)
+        self.clockwork.tick()
+
+    def stall(self, name: str) -> None:
+        """The device holds what it holds for longer than it may without beginning."""
+        self.sync(name)
+        self.now_ns += 301 * S
+        self.sync(name)
+
+    def desert(self, _name: str) -> None:
+        """Nobody takes anything for longer than any queue may wait."""
+        self.now_ns += 300_000 * S
+        self.clockwork.tick()
+        self.now_ns += 300_000 * S
+        self.clockwork.tick()
+        for name in DEVICES:
+            assert self.store.queued_rounds(f"id-{name}") == [], "no sweep waits for ever"
 
     def cancel(self, name: str) -> None:
         """The operator changes his mind."""
         if self.store.sweep(f"s-{name}").state is SweepState.RUNNING:
             self.store.set_sweep_state(f"s-{name}", SweepState.CANCELLED)
+
+    def look(self, _name: str) -> None:
+        """The clockwork reads who is at rest."""
+        self.rest.look()
 
     def check(self) -> None:
         """What must hold, whatever has happened."""
@@ -150,6 +181,11 @@ class Plane:
             assert before not in ENDED or record.state is before, "what has ended stays ended"
             whole = counted[round_id] == len(record.runs)
             assert whole == (record.state is RoundState.DONE) or record.state in ENDED
+            code = trouble_code(record.trouble)
+            assert (code in TROUBLES) == (code != ""), "every trouble has a name"
+            assert code or record.state is not RoundState.FAILED, "none fails without one"
+            assert not code or record.state is not RoundState.DONE
+            assert record.since_ns <= self.now_ns
             self.fences[round_id], self.states[round_id] = record.fence, record.state
         for name in DEVICES:
             mine = [r for r in rounds.values() if r.sweep_id == f"s-{name}"]
@@ -188,6 +224,8 @@ EVENTS = [
     "lose_disk",
     "lose_rounds",
     "partition",
+    "stall",
+    "look",
 ]
 HISTORIES = st.lists(
     st.tuples(st.sampled_from(EVENTS), st.sampled_from(DEVICES)), min_size=60, max_size=90
@@ -195,9 +233,9 @@ HISTORIES = st.lists(
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
-@given(history=HISTORIES, cancel_at=st.integers(0, 200))
+@given(history=HISTORIES, cancel_at=st.integers(0, 200), desert_at=st.integers(0, 200))
 def test_no_order_of_events_loses_or_doubles_a_result(
-    history: list[tuple[str, str]], cancel_at: int
+    history: list[tuple[str, str]], cancel_at: int, desert_at: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         plane = Plane(Path(directory) / "home")
@@ -205,6 +243,8 @@ def test_no_order_of_events_loses_or_doubles_a_result(
             getattr(plane, event)(name)
             if number == cancel_at:
                 plane.cancel(name)
+            if number == desert_at:
+                plane.desert(name)
             if number % 6 == 0:
                 plane.check()
         plane.check()

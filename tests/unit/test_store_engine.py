@@ -15,7 +15,7 @@ from assay.controller.store import open_store
 from assay.controller.store.engine import reading, sqlite_engine, writing
 from assay.controller.store.migrate import migrate
 from assay.controller.store.sql import SqlStore
-from assay.core.errors import AssayError, DiskFull, PermissionDenied, Unreachable
+from assay.core.errors import AssayError, DiskFull, Unreachable
 from tests.plane import device, queued, reported, result, sweep
 
 PAGE_BYTES = 4096
@@ -91,7 +91,7 @@ def test_a_block_that_raises_leaves_nothing(path: Path) -> None:
 
 def test_a_directory_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
     engine = sqlite_engine(tmp_path / "nowhere" / "assay.db")
-    with pytest.raises(PermissionDenied, match="belongs to you"), writing(engine):
+    with pytest.raises(Unreachable, match="belongs to you"), writing(engine):
         pass
 
 

@@ -39,11 +39,13 @@ from assay.v1 import artifact_pb2, device_pb2, job_pb2, result_pb2, worker_pb2
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
+E = TypeVar("E", bound=enum.Enum)
 
 _MODULES = (artifact_pb2, device_pb2, job_pb2, result_pb2, worker_pb2)
 # What every result of a board or a cell says once more: read from the same bytes, it is one value.
 _SAID_AGAIN = (ArtifactRef, DeviceFacts, GoldenSpec, InputSpec, Profile, RuntimeSpec, Scenario)
 _VALUES_KEPT = 4096
+_NEITHER = "{} holds neither a value nor a reason for its absence"
 
 
 def to_proto(value: Any) -> Message:
@@ -63,6 +65,25 @@ def from_proto(message: Message, cls: type[T]) -> T:
     """The ``cls`` that ``message`` mirrors; :class:`BadMessage` on an unknown enum value or a
     missing part."""
     return typing.cast(T, _read(message, cls))
+
+
+def check(message: Message, cls: type) -> None:
+    """Raises what :func:`from_proto` would, and makes no values: for whoever keeps the bytes and
+    only has to know that they can be read."""
+    for look in _checks(cls):
+        look(message)
+
+
+def read_enum(message: Message, name: str, cls: type[E]) -> E:
+    """The member of ``cls`` in an enum field; :class:`BadMessage` where there is none."""
+    number = getattr(message, name)
+    member = _members(message.DESCRIPTOR, name, cls).get(number)
+    if member is None:
+        raise BadMessage(
+            f"{message.DESCRIPTOR.name}.{name}: {number} is not a {cls.__name__} this version "
+            "knows; upgrade the side that reads it"
+        )
+    return typing.cast(E, member)
 
 
 def to_bytes(value: Any) -> bytes:
@@ -168,7 +189,7 @@ def _present_reader(name: str, hint: Any) -> Callable[[Message], Any]:
     if _is_value(hint):
         return lambda message: _read(getattr(message, name), hint)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return lambda message: _read_enum(message, name, hint)
+        return lambda message: read_enum(message, name, hint)
     return operator.attrgetter(name)
 
 
@@ -192,24 +213,67 @@ def _read_reading(message: Message, cls: type, name: str) -> Any:
         return _read(getattr(message, "value"), cls)  # noqa: B009 - a generated attribute
     if kind == "absent":
         return Absent(getattr(message, "absent"))  # noqa: B009
-    raise BadMessage(f"{name} holds neither a value nor a reason for its absence")
-
-
-def _read_enum(message: Message, name: str, cls: type[enum.Enum]) -> enum.Enum:
-    number = getattr(message, name)
-    member = _members(_enum_type(message, name), cls).get(number)
-    if member is None:
-        raise BadMessage(
-            f"{message.DESCRIPTOR.name}.{name}: {number} is not a {cls.__name__} this version "
-            "knows; upgrade the side that reads it"
-        )
-    return member
+    raise BadMessage(_NEITHER.format(name))
 
 
 @functools.cache
-def _members(enum_type: Any, cls: type[enum.Enum]) -> dict[int, enum.Enum]:
-    named = {entry.name.removeprefix(_prefix(cls)): entry.number for entry in enum_type.values}
+def _members(descriptor: Any, name: str, cls: type[enum.Enum]) -> dict[int, enum.Enum]:
+    values = descriptor.fields_by_name[name].enum_type.values
+    named = {entry.name.removeprefix(_prefix(cls)): entry.number for entry in values}
     return {named[name]: member for name, member in cls.__members__.items() if name in named}
+
+
+@functools.cache
+def _checks(cls: Any) -> tuple[Callable[[Message], object], ...]:
+    """How to look at each field of ``cls`` that a message can hold wrongly or lack."""
+    hints = _hints(cls)
+    made = (_field_check(field.name, hints[field.name]) for field in dataclasses.fields(cls))
+    return tuple(look for look in made if look is not None)
+
+
+def _field_check(name: str, hint: Any) -> Callable[[Message], object] | None:
+    if _is_absent_union(hint):
+        kind = _without(hint, Absent)
+        return lambda message: _check_reading(getattr(message, name), kind, name)
+    inner = _without(hint, type(None))
+    look = _part_check(name, inner)
+    if inner is hint:
+        return _required(name, look or _nothing) if _is_value(inner) else look
+    if look is None:
+        return None
+    present = look
+    return lambda message: present(message) if message.HasField(name) else None
+
+
+def _part_check(name: str, hint: Any) -> Callable[[Message], object] | None:
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return lambda message: read_enum(message, name, hint)
+    repeated = typing.get_origin(hint) is tuple
+    element = typing.get_args(hint)[0] if repeated else hint
+    looks = _checks(element) if _is_value(element) else ()
+    if not looks:
+        return None
+    if repeated:
+        return lambda message: [look(part) for part in getattr(message, name) for look in looks]
+
+    def check_part(message: Message) -> None:
+        part = getattr(message, name)
+        for look in looks:
+            look(part)
+
+    return check_part
+
+
+def _check_reading(message: Message, cls: type, name: str) -> None:
+    kind = message.WhichOneof("of")
+    if kind is None:
+        raise BadMessage(_NEITHER.format(name))
+    if kind == "value":
+        check(getattr(message, "value"), cls)  # noqa: B009 - a generated attribute
+
+
+def _nothing(_message: Message) -> None:
+    """A part that cannot be wrong once it is there."""
 
 
 def _enum_type(message: Message, name: str) -> Any:

@@ -180,6 +180,18 @@ class WorkerTimeout(AssayError):
     code = "worker_timeout"
 
 
+class FetchTimeout(AssayError):
+    """An artifact did not arrive within the time its round has for fetching."""
+
+    code = "fetch_timeout"
+
+
+class StartTimeout(AssayError):
+    """A run's worker did not begin within the time it has for that."""
+
+    code = "start_timeout"
+
+
 class Cancelled(AssayError):
     """Stopped on request; whatever ran for it is gone."""
 
@@ -229,6 +241,8 @@ TABLE: dict[str, Meaning] = {
     "worker_crashed": Meaning("ABORTED", EXIT_CHECK_FAILED, True),
     "worker_oom": Meaning("RESOURCE_EXHAUSTED", EXIT_CHECK_FAILED, False),
     "worker_timeout": Meaning("DEADLINE_EXCEEDED", EXIT_CHECK_FAILED, True),
+    "fetch_timeout": Meaning("DEADLINE_EXCEEDED", EXIT_CHECK_FAILED, True),
+    "start_timeout": Meaning("DEADLINE_EXCEEDED", EXIT_CHECK_FAILED, True),
     "cancelled": Meaning("CANCELLED", EXIT_INTERRUPTED, False),
     "sampler_error": Meaning("UNAVAILABLE", EXIT_CHECK_FAILED, True),
     "build_failed": Meaning("FAILED_PRECONDITION", EXIT_CHECK_FAILED, False),

@@ -63,6 +63,9 @@ LABELS: dict[str, str] = {
     "method": "Call of the protocol, e.g. `Sync`.",
     "status": "Its gRPC status, e.g. `OK`.",
     "class": "Whose fault a failure is: `infra`, `model` or `device`.",
+    "duty": "`on`, `cordoned`, `draining` or `probation`.",
+    "direction": "`sent` or `received`, by whoever counts.",
+    "encoding": "How bytes travelled: `identity`, `zstd` or `zstd_patch`.",
 }
 
 METRICS_CAPABILITY = "metrics="
@@ -260,6 +263,12 @@ DEVICE_METRICS: tuple[Metric, ...] = (
         _DEVICE,
         "1 where the device may speak to the controller, 0 where it is revoked.",
     ),
+    _gauge(
+        "assay_device_duty",
+        "",
+        (*_DEVICE, "duty"),
+        "1 for the duty the device is on: only on `on` is it given work.",
+    ),
     _gauge("assay_device_memory_bytes", "bytes", _DEVICE, "Memory of the device."),
     _gauge(
         "assay_device_state",
@@ -360,6 +369,29 @@ PLANE_METRICS: tuple[Metric, ...] = (
     _counter("assay_commit_seconds_total", "seconds", (), "Time those transactions took."),
     _counter("assay_committed_results_total", "", (), "Results in them, replays included."),
     _gauge("assay_results_waiting", "", (), "Results that devices wait to have acknowledged."),
+    _counter(
+        "assay_round_troubles_total",
+        "",
+        ("code",),
+        "Rounds that were taken back or failed as a whole: `queue_timeout`, `start_timeout`, "
+        "`lease_expired` or `given_up`.",
+    ),
+    _counter(
+        "assay_blob_bytes_total",
+        "bytes",
+        ("direction", "encoding"),
+        "Bytes of artifacts and traces on the wire since the controller's start.",
+    ),
+    _quantiles(
+        "assay_lease_age_seconds",
+        (),
+        "Age of the leases of running sweeps; quantile 1 is the oldest. Absent without one.",
+    ),
+    _quantiles(
+        "assay_queue_age_seconds",
+        (),
+        "How long rounds of running sweeps have waited for their device.",
+    ),
     _gauge("assay_store_rows", "", ("table",), "Rows in each table of the store."),
     _gauge(
         "assay_exporter_render_success",

@@ -6,7 +6,16 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from assay.core.model import ArtifactRef, DeviceFacts, GoldenSpec, InputSpec, Result, Round, RunSpec
+from assay.core.model import (
+    ArtifactRef,
+    DeviceFacts,
+    Failure,
+    GoldenSpec,
+    InputSpec,
+    Result,
+    Round,
+    RunSpec,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +189,9 @@ class RoundState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """One round of one group on one device; ``fence`` counts its grants."""
+    """One round of one group on one device; ``fence`` counts its grants. ``since_ns`` is when it
+    came to be in its state, ``trouble`` what last went wrong with it: a code of
+    :data:`assay.controller.planning.timers.TROUBLES`, a colon, words."""
 
     round_id: str
     sweep_id: str
@@ -192,6 +203,47 @@ class RoundRecord:
     runs: tuple[RunSpec, ...]
     lease_expires_ns: int | None = None
     grants: int = 0
+    since_ns: int = 0
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseBox:
+    """The time limits a grant carries, nanoseconds; 0: no such limit."""
+
+    lease_ns: int
+    fetch_ns: int = 0
+    start_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IdleQueue:
+    """The rounds of one sweep that wait for one device, which holds no lease; ``since_ns`` is when
+    the oldest of them began to wait."""
+
+    sweep_id: str
+    device_id: str
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """One run that did not come to its end."""
+
+    variant_id: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a round ended: ``failed`` as a whole, with its ``trouble``; ``sound`` where a run of it
+    came to its end, else how its runs failed."""
+
+    round_id: str
+    failed: bool
+    trouble: str
+    sound: bool
+    failures: tuple[FailedRun, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,13 +33,6 @@ class _EncodingEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """one zstd frame"""
     ENCODING_ZSTD_PATCH: _Encoding.ValueType  # 3
     """one zstd frame over a reference prefix: the content of base"""
-    ENCODING_ZSTD_MASKED_PATCH: _Encoding.ValueType  # 4
-    """Two zstd frames: a mask of words of base, and one over a reference prefix: the content of base
-    with these words cleared. The mask, numbers little-endian: uint32 spans; for each span uint32
-    offset in bytes, uint32 words of 4 bytes; then for each span a bit for each word, lowest first,
-    padded to whole bytes; set: cleared. Spans ascend and do not overlap; at most 16384. The first
-    frame's window is at most 2^21.
-    """
 
 class Encoding(_Encoding, metaclass=_EncodingEnumTypeWrapper): ...
 
@@ -50,13 +43,6 @@ ENCODING_ZSTD: Encoding.ValueType  # 2
 """one zstd frame"""
 ENCODING_ZSTD_PATCH: Encoding.ValueType  # 3
 """one zstd frame over a reference prefix: the content of base"""
-ENCODING_ZSTD_MASKED_PATCH: Encoding.ValueType  # 4
-"""Two zstd frames: a mask of words of base, and one over a reference prefix: the content of base
-with these words cleared. The mask, numbers little-endian: uint32 spans; for each span uint32
-offset in bytes, uint32 words of 4 bytes; then for each span a bit for each word, lowest first,
-padded to whole bytes; set: cleared. Spans ascend and do not overlap; at most 16384. The first
-frame's window is at most 2^21.
-"""
 Global___Encoding: typing_extensions.TypeAlias = Encoding
 
 @typing.final
@@ -132,7 +118,7 @@ class OfferResponse(google.protobuf.message.Message):
     WINDOW_LOG_FIELD_NUMBER: builtins.int
     encoding: Global___Encoding.ValueType
     base: builtins.str
-    """Only for ZSTD_PATCH and ZSTD_MASKED_PATCH."""
+    """Only for ZSTD_PATCH."""
     wire_bytes: builtins.int
     """Bytes that Read will send from offset 0."""
     window_log: builtins.int

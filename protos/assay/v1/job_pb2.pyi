@@ -369,6 +369,8 @@ class Round(google.protobuf.message.Message):
     FENCE_FIELD_NUMBER: builtins.int
     LEASE_NS_FIELD_NUMBER: builtins.int
     RUNS_FIELD_NUMBER: builtins.int
+    FETCH_NS_FIELD_NUMBER: builtins.int
+    START_NS_FIELD_NUMBER: builtins.int
     round_id: builtins.str
     sweep_id: builtins.str
     sweep_name: builtins.str
@@ -378,6 +380,14 @@ class Round(google.protobuf.message.Message):
     """grows with each grant; results of an older fence are superseded"""
     lease_ns: builtins.int
     """counted on the device by CLOCK_BOOTTIME from receipt"""
+    fetch_ns: builtins.int
+    """For fetching all files the runs need, counted from the beginning of it; 0: no limit. A run whose
+    files are not there then fails with `fetch_timeout`.
+    """
+    start_ns: builtins.int
+    """From the beginning of a run to its worker's, cooling down not counted; 0: no limit. It fails with
+    `start_timeout`. A round that is held and not begun for as long is taken back.
+    """
     @property
     def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RunSpec]:
         """in the order to be run"""
@@ -392,7 +402,9 @@ class Round(google.protobuf.message.Message):
         fence: builtins.int = ...,
         lease_ns: builtins.int = ...,
         runs: collections.abc.Iterable[Global___RunSpec] | None = ...,
+        fetch_ns: builtins.int = ...,
+        start_ns: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["fence", b"fence", "index", b"index", "lease_ns", b"lease_ns", "round_id", b"round_id", "runs", b"runs", "sweep_id", b"sweep_id", "sweep_name", b"sweep_name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fence", b"fence", "fetch_ns", b"fetch_ns", "index", b"index", "lease_ns", b"lease_ns", "round_id", b"round_id", "runs", b"runs", "start_ns", b"start_ns", "sweep_id", b"sweep_id", "sweep_name", b"sweep_name"]) -> None: ...
 
 Global___Round: typing_extensions.TypeAlias = Round

@@ -106,6 +106,8 @@ CATALOGUE: tuple[Code, ...] = (
     Code("worker_crashed", True, "The worker died or left no readable report.", _WORKER),
     Code("worker_oom", True, "The worker got no more memory, or was killed for it.", _WORKER),
     Code("worker_timeout", True, "The worker outlived its time box and was killed.", _WORKER),
+    Code("fetch_timeout", True, "The run's files were not here in the time allowed.", _AGENT),
+    Code("start_timeout", True, "No worker began in the time allowed.", _AGENT),
     Code("model_hash_mismatch", True, "The file to be measured is not the one asked for.", _AGENT),
     Code("runtime_absent", True, "The runtime, version or provider is not here.", "worker"),
     Code("runtime_rejected", True, "The runtime refused the model, or to run it.", "worker"),

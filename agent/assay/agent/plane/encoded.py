@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from assay.agent.plane.cache import ArtifactCache
+from assay.agent.plane.limits import until
 from assay.agent.plane.offer import Offer
 from assay.core import log
 from assay.core.digest import hex_of
@@ -45,7 +47,7 @@ class EncodedFetcher:
     memory_bytes: Callable[[], int]
     _old_controller: bool = False
 
-    def fetch(self, ref: ArtifactRef) -> Path | None:
+    def fetch(self, ref: ArtifactRef, cancel: threading.Event) -> Path | None:
         """The verified file; None where it should come as it is. :class:`CorruptArtifact` where
         what arrived is wrong; :class:`Unreachable` and :class:`Cancelled` where it was cut off."""
         if self._old_controller or ref.size_bytes < _LEAST_BYTES:
@@ -55,7 +57,7 @@ class EncodedFetcher:
             return None
         partial = self.cache.store.partial_path(ref, _suffix(offer))
         try:
-            self._gather(ref, offer, partial)
+            self._gather(ref, offer, partial, cancel)
             return self._decode(ref, offer, partial)
         except (Unreachable, Cancelled):
             raise
@@ -89,14 +91,17 @@ class EncodedFetcher:
             return None
         return offer
 
-    def _gather(self, ref: ArtifactRef, offer: Offer, partial: Path) -> None:
+    def _gather(
+        self, ref: ArtifactRef, offer: Offer, partial: Path, cancel: threading.Event
+    ) -> None:
         try:
             with partial.open("ab") as file:
                 have = file.tell()
                 if have > offer.wire_bytes:
                     file.truncate(0)
                     have = 0
-                for chunk in self.read(ref, have, offer) if have < offer.wire_bytes else ():
+                chunks = self.read(ref, have, offer) if have < offer.wire_bytes else iter(())
+                for chunk in until(cancel, chunks):
                     have += len(chunk)
                     if have > offer.wire_bytes:
                         break
@@ -114,8 +119,7 @@ class EncodedFetcher:
         base = self.cache.store.path(offer.base) if offer.base else None
         with partial.open("rb") as file:
             chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
-            masked = offer.encoding is Encoding.ZSTD_MASKED_PATCH
-            pieces = decoded(chunks, ref.size_bytes, offer.window_log, base, masked=masked)
+            pieces = decoded(chunks, ref.size_bytes, offer.window_log, base)
             path = self.cache.store.receive(ref, pieces)
         os.unlink(partial)
         _LOG.info(
@@ -129,5 +133,4 @@ class EncodedFetcher:
 
 
 def _suffix(offer: Offer) -> str:
-    # One form must not be gone on with as another.
-    return f"{hex_of(offer.base)[:16]}.{offer.encoding.value}" if offer.base else "zst"
+    return f"{hex_of(offer.base)[:16]}.patch" if offer.base else "zst"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from assay.agent.plane.cache import ArtifactCache
 from assay.agent.plane.encoded import EncodedFetcher
+from assay.agent.plane.limits import until
 from assay.core import log
 from assay.core.channel import Backoff
 from assay.core.errors import BadMessage, Cancelled, CorruptArtifact, Unreachable
@@ -48,10 +49,10 @@ class Fetcher:
             before = self.cache.store.partial_bytes(ref)
             try:
                 if self.encoded is not None and not before and not wrong:
-                    arrived = self.encoded.fetch(ref)
+                    arrived = self.encoded.fetch(ref, cancel)
                     if arrived is not None:
                         return arrived
-                return self._download(ref, before)
+                return self._download(ref, before, cancel)
             except (Unreachable, Cancelled) as error:
                 if self.cache.store.partial_bytes(ref) > before:
                     backoff.succeeded()
@@ -68,10 +69,10 @@ class Fetcher:
             cancel.wait(backoff.next_s())
         raise Cancelled(f"fetching {ref.digest} was cancelled")
 
-    def _download(self, ref: ArtifactRef, offset: int) -> Path:
+    def _download(self, ref: ArtifactRef, offset: int, cancel: threading.Event) -> Path:
         if offset > ref.size_bytes:
             self.cache.store.discard_partial(ref)
             offset = 0
         # All of it may be here already, unverified: a crash came just before the end.
         chunks = self.read(ref, offset) if offset < ref.size_bytes or not offset else iter(())
-        return self.cache.store.receive(ref, chunks, resume=offset > 0)
+        return self.cache.store.receive(ref, until(cancel, chunks), resume=offset > 0)

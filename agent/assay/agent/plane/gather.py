@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from assay.agent.measuring.observe import RunPaths
 from assay.agent.plane.fetch import Fetcher
+from assay.agent.plane.limits import Limit
 from assay.agent.plane.quiet import Stopping
-from assay.core.errors import AssayError, Cancelled
+from assay.core.errors import AssayError, Cancelled, FetchTimeout
 from assay.core.model import ArtifactRef, RunSpec
 
 
@@ -19,12 +19,12 @@ class Gathered:
     def __init__(self) -> None:
         self._found: dict[str, Path | AssayError] = {}
 
-    def add(self, run: RunSpec, fetcher: Fetcher, cancel: threading.Event) -> None:
-        """Fetches what ``run`` needs; each file is read anew once. Raises only
+    def add(self, run: RunSpec, fetcher: Fetcher, limit: Limit) -> None:
+        """Fetches what ``run`` needs while ``limit`` lasts; each is read anew once. Raises only
         :class:`Cancelled` and :class:`Stopping`."""
         for ref in refs_of([run]):
             if ref.digest not in self._found:
-                self._found[ref.digest] = _fetch(ref, fetcher, cancel)
+                self._found[ref.digest] = _fetch(ref, fetcher, limit)
 
     def paths(self, run: RunSpec) -> RunPaths:
         """Where the files of ``run`` lie; raises what went wrong with the first that is absent."""
@@ -47,10 +47,18 @@ def refs_of(runs: Sequence[RunSpec]) -> Iterator[ArtifactRef]:
             yield run.golden.artifact
 
 
-def _fetch(ref: ArtifactRef, fetcher: Fetcher, cancel: threading.Event) -> Path | AssayError:
+def _fetch(ref: ArtifactRef, fetcher: Fetcher, limit: Limit) -> Path | AssayError:
     try:
-        return fetcher.fetch(ref, cancel)
-    except (Cancelled, Stopping):
+        return fetcher.fetch(ref, limit)
+    except Cancelled:
+        if not limit.timed_out:
+            raise
+        return FetchTimeout(
+            f"artifact {ref.digest} ({ref.size_bytes} bytes) was not here within the "
+            f"{limit.limit_s:g} s of its round; what has arrived is kept: mend the line, or allow "
+            "more by limits.fetch_s or limits.fetch_bytes_per_s in the sweep file"
+        )
+    except Stopping:
         raise
     except AssayError as error:
         return error

@@ -22,6 +22,7 @@ from assay.agent.measuring.outcome import failure_of, measured_result, unmeasure
 from assay.agent.plane.cache import ArtifactCache
 from assay.agent.plane.fetch import Fetcher
 from assay.agent.plane.gather import Gathered, refs_of
+from assay.agent.plane.limits import Limit
 from assay.agent.plane.quiet import QuietWindow, Stopping
 from assay.agent.plane.rounds import AttemptState, HeldRound, RoundBook, seq_of
 from assay.agent.plane.spool import Key, Spool
@@ -32,6 +33,7 @@ from assay.core.errors import (
     Cancelled,
     DiskFull,
     RuntimeAbsent,
+    StartTimeout,
     WorkerCrashed,
 )
 from assay.core.model import MEDIA_NPZ, ArtifactRef, DeviceFacts, Reason, Round, RunSpec
@@ -102,7 +104,7 @@ class RoundExecutor:
             # A slow line gets the traces it had no time for between the runs.
             self.drain(_LAST_DRAIN_S)
         except (Cancelled, Stopping):
-            _LOG.info("round was left", round=round_.round_id)
+            _LOG.info("round was left", round_id=round_.round_id)
         finally:
             self.cache.unpin(round_.round_id)
 
@@ -114,11 +116,12 @@ class RoundExecutor:
     def _gather(self, round_: Round, runs: Sequence[RunSpec], cancel: threading.Event) -> Gathered:
         """Nothing is downloaded for a runtime that is not here."""
         gathered = Gathered()
+        limit = Limit(cancel, round_.fetch_ns, self.clock.boottime_ns)
         here = {facts.name for facts in self.facts().runtimes}
         for run in runs:
             if run.runtime.name in here:
                 self._advance(round_, run, AttemptState.FETCHING)
-                gathered.add(run, self.fetcher, cancel)
+                gathered.add(run, self.fetcher, limit)
                 self._advance(round_, run, AttemptState.VERIFIED)
         return gathered
 
@@ -127,7 +130,7 @@ class RoundExecutor:
     ) -> None:
         start = self.book.start(round_.round_id, run.attempt_id)
         key = Key(run.attempt_id, seq_of(round_.fence, start))
-        _LOG.info("run began", attempt=run.attempt_id, variant=run.variant_name, seq=key.seq)
+        _LOG.info("run began", attempt_id=run.attempt_id, variant=run.variant_name, seq=key.seq)
         with self._scratch() as directory:
             measured = self._measure(round_, run, start, files, directory, cancel)
             trace = self._keep_trace(measured)
@@ -136,7 +139,7 @@ class RoundExecutor:
         self._advance(round_, run, AttemptState.SPOOLED)
         _LOG.info(
             "run ended",
-            attempt=run.attempt_id,
+            attempt_id=run.attempt_id,
             variant=run.variant_name,
             verdict=measured.verdict.kind.value,
             reasons=[reason.code for reason in measured.verdict.reasons],
@@ -163,9 +166,11 @@ class RoundExecutor:
         except AssayError as error:
             failure = failure_of(error)
         except Exception as error:
-            _LOG.exception("run failed by a mistake of ours", attempt=run.attempt_id)
+            _LOG.exception("run failed by a mistake of ours", attempt_id=run.attempt_id)
             failure = failure_of(AssayError(f"{type(error).__name__}: {error}"))
-        _LOG.warning("run failed", attempt=run.attempt_id, code=failure.code, why=failure.message)
+        _LOG.warning(
+            "run failed", attempt_id=run.attempt_id, code=failure.code, why=failure.message
+        )
         return unmeasured(run, failure, device, self.device_name, self.clock.unix_ns())
 
     def _timed(
@@ -179,9 +184,12 @@ class RoundExecutor:
     ) -> Measured:
         scrapes_before: int | None = None
         scraped = 0
+        limit = Limit(cancel, _start_limit_ns(round_, run), self.clock.boottime_ns)
 
         def on_state(name: str) -> None:
             nonlocal scrapes_before, scraped
+            if name != AttemptState.SETTLING.value:
+                limit.kept()
             if name == AttemptState.MEASURING.value:
                 self.quiet.enter()
                 self.announce(run.profile.t_max_ns + _QUIET_MARGIN_NS)
@@ -193,7 +201,14 @@ class RoundExecutor:
                 self._advance(round_, run, AttemptState(name))
 
         try:
-            measured = self.measure(run, files, device, directory, on_state, cancel)
+            measured = self.measure(run, files, device, directory, on_state, limit)
+        except Cancelled as error:
+            if not limit.timed_out:
+                raise
+            raise StartTimeout(
+                f"no worker began within {limit.limit_s:g} s of the run's turn; look at the "
+                "board's load, or allow more by limits.start_s in the sweep file"
+            ) from error
         finally:
             scraped += self._end_block(scrapes_before)
         if scraped:
@@ -224,7 +239,7 @@ class RoundExecutor:
                 self.spool.append(key, body)
                 return
             except DiskFull as error:
-                _LOG.error("result waits for room", attempt=key.attempt_id, error=str(error))
+                _LOG.error("result waits for room", attempt_id=key.attempt_id, error=str(error))
                 self.cache.evict_all()
                 if cancel.wait(_FULL_DISK_RETRY_S):
                     raise Cancelled("the round ended before its result found room") from error
@@ -240,6 +255,11 @@ class RoundExecutor:
 
     def _advance(self, round_: Round, run: RunSpec, state: AttemptState) -> None:
         self.book.advance(round_.round_id, run.attempt_id, state)
+
+
+def _start_limit_ns(round_: Round, run: RunSpec) -> int:
+    """Cooling down has a limit of its own."""
+    return round_.start_ns + run.profile.settle_max_ns if round_.start_ns else 0
 
 
 def _check_starts(start: int) -> None:

@@ -155,7 +155,7 @@ class Reporter:
             if key not in waiting:
                 continue
             if ack.status in _UNKNOWN or ack.status not in _STATUS.values():
-                _LOG.error("acknowledgement was not understood", attempt=key, status=ack.status)
+                _LOG.error("acknowledgement was not understood", attempt_id=key, status=ack.status)
                 unsaid = True
                 continue
             self._note(waiting[key], ack)
@@ -189,7 +189,7 @@ class Reporter:
             self._most = 1  # find the one it is about
             return 0.0
         if error.code == "bad_message":
-            _LOG.error("result was refused", attempt=batch[0].key.attempt_id, error=str(error))
+            _LOG.error("result was refused", attempt_id=batch[0].key.attempt_id, error=str(error))
             self._set_aside(batch[0])
             self._let_go(batch)
             return 0.0

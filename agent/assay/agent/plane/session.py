@@ -214,21 +214,23 @@ class Session:
                 grant = (message.round_id, message.fence)
                 if grant not in self._refused:
                     self._refused.add(grant)
-                    _LOG.error("round was refused", round=message.round_id, error=str(error))
+                    _LOG.error("round was refused", round_id=message.round_id, error=str(error))
                     self.refuse(message, str(error))
         return wished
 
     def _act(self, actions: Actions) -> None:
         now_ns = self.clock.boottime_ns()
         for round_id, why in actions.drop:
-            _LOG.warning("round was dropped", round=round_id, why=why)
+            _LOG.warning("round was dropped", round_id=round_id, why=why)
             self.book.drop(round_id, why)
         for round_id in actions.forget:
             self.book.forget(round_id)
         for round_id in actions.confirm:
             self.book.confirm(round_id, now_ns)
         for new in actions.accept:
-            _LOG.info("round was accepted", round=new.round_id, fence=new.fence, runs=len(new.runs))
+            _LOG.info(
+                "round was accepted", round_id=new.round_id, fence=new.fence, runs=len(new.runs)
+            )
             self.book.accept(new, now_ns)
         if actions.accept:
             # The controller learns at once that the round has arrived.

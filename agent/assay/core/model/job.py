@@ -119,3 +119,5 @@ class Round:
     fence: int
     lease_ns: int
     runs: tuple[RunSpec, ...]
+    fetch_ns: int = 0
+    start_ns: int = 0

@@ -83,6 +83,7 @@ def rounds_of(store: Store, name: str) -> list[SweepRound]:
             runs=len(round_.runs),
             grants=round_.fence,
             round_id=round_.round_id,
+            trouble=round_.trouble,
         )
         for round_ in store.rounds(store.sweep(name).sweep_id)
     ]

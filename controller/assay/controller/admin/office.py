@@ -95,8 +95,10 @@ class Office:
         """See :class:`Administration`."""
 
         def work() -> DeviceRecord:
-            record = changed(self.store.device(name), change)
-            if change.verb is DeviceVerb.RELEASE:
+            before = self.store.device(name)
+            record = changed(before, change)
+            back = change.verb is DeviceVerb.UNCORDON and health.must_show_health(before)
+            if back or change.verb is DeviceVerb.RELEASE:
                 record = health.put_on_trial(self.store, record, self.now_ns())
             self.store.update_device(record)
             return record

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from assay.controller.blobs.base import Blobs
+from assay.controller.blobs.counting import RECEIVED, SENT, ByteCount
 from assay.controller.blobs.encodings import Encodings
 from assay.controller.blobs.limits import DailyQuota, TransferSlots
 from assay.controller.records import Admission
@@ -41,8 +42,14 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
     """A device reads what its leases name and writes traces within its quota."""
 
     def __init__(
-        self, store: Store, blobs: Blobs, encodings: Encodings, now_ns: Callable[[], int]
+        self,
+        store: Store,
+        blobs: Blobs,
+        encodings: Encodings,
+        now_ns: Callable[[], int],
+        count: ByteCount | None = None,
     ) -> None:
+        self._count = count or ByteCount()
         self._store = store
         self._blobs = blobs
         self._encodings = encodings
@@ -95,16 +102,18 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
         """One file from an offset."""
         device = self._reader(request.digest, context)
         with self._slots.one(device.device_id):
-            for chunk in self._chunks(request):
+            encoding, chunks = self._chunks(request)
+            for chunk in self._count.passing(SENT, encoding, chunks):
                 yield blobs_pb2.ReadResponse(data=chunk)
 
-    def _chunks(self, request: blobs_pb2.ReadRequest) -> Iterator[bytes]:
+    def _chunks(self, request: blobs_pb2.ReadRequest) -> tuple[Encoding, Iterator[bytes]]:
         encoding = _encoding_of(request.encoding)
         if encoding is Encoding.IDENTITY:
-            return self._blobs.read(request.digest, request.offset)
-        if encoding.has_base:
+            return encoding, self._blobs.read(request.digest, request.offset)
+        if encoding is Encoding.ZSTD_PATCH:
             _check_digests([request.base])
-        return self._encodings.read(request.digest, encoding, request.base, request.offset)
+        chunks = self._encodings.read(request.digest, encoding, request.base, request.offset)
+        return encoding, chunks
 
     def Write(
         self, request_iterator: Iterator[blobs_pb2.WriteRequest], context: Any
@@ -125,7 +134,8 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
         _check_trace(ref)
         if not self._blobs.has(ref.digest):
             self._quota.take(device.device_id, ref.size_bytes)
-        stored = self._blobs.write(ref, _data(first, request_iterator))
+        data = self._count.passing(RECEIVED, Encoding.IDENTITY, _data(first, request_iterator))
+        stored = self._blobs.write(ref, data)
         if stored:
             _log.info("trace received", device=device.name, digest=ref.digest, size=ref.size_bytes)
         return blobs_pb2.WriteResponse(already_held=not stored)

@@ -48,6 +48,11 @@ def controller() -> None:
     help="How long entries of the audit log are kept; 0: for ever.",
 )
 @click.option(
+    "--gc/--no-gc",
+    default=True,
+    help="Once a day, do what `assay store gc` does.  [default: gc]",
+)
+@click.option(
     "--advertise",
     default="",
     help="Host that devices are told to call.  [default: --host, or what they dialled]",
@@ -67,6 +72,7 @@ def serve_command(
     live_tls: bool,
     admin_port: int | None,
     audit_days: int,
+    gc: bool,
     advertise: str,
     names: tuple[str, ...],
 ) -> None:
@@ -85,6 +91,7 @@ def serve_command(
         live_tls=live_tls,
         admin_port=admin_port,
         audit_days=audit_days,
+        gc=gc,
         advertised_host=advertise,
         names=names,
         log_level=ctx.meta.get("assay.level", "info"),

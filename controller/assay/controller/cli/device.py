@@ -9,12 +9,16 @@ import click
 from assay.controller.admin.base import Administration, DeviceChange, DeviceVerb
 from assay.controller.cli.office import with_office
 from assay.controller.cli.token import utc
-from assay.controller.records import DeviceRecord
+from assay.controller.records import DeviceRecord, Duty
 from assay.core.errors import UsageError
 from assay.core.jsonable import jsonable
 from assay.core.listing import format_option, print_rows
 
 _ONLINE_NS = 90 * 1_000_000_000
+_COLUMNS = [
+    *("name", "state", "duty", "duty_reason", "seen", "class", "board", "runtimes", "labels"),
+    "device_id",
+]
 
 
 @click.group()
@@ -29,8 +33,7 @@ def list_command(office: Administration, output_format: str) -> None:
     """Print every device that enrolled."""
     now_ns = time.time_ns()
     rows = [_row(record, now_ns) for record in office.devices()]
-    columns = ["name", "state", "duty", "seen", "class", "board", "runtimes", "labels", "device_id"]
-    print_rows(rows, columns, output_format)
+    print_rows(rows, _COLUMNS, output_format)
 
 
 @device.command("show")
@@ -89,9 +92,13 @@ def cordon_command(office: Administration, name: str, reason: str) -> None:
 @click.argument("name")
 @with_office
 def uncordon_command(office: Administration, name: str) -> None:
-    """Put a cordoned or drained device back to work."""
-    office.change_device(name, DeviceChange(DeviceVerb.UNCORDON))
-    click.echo(f"device {name} is back on duty", err=True)
+    """Put a cordoned or drained device back to work.
+
+    One that was taken off duty by itself runs its canary first; `uncordon` once more spares it.
+    """
+    record = office.change_device(name, DeviceChange(DeviceVerb.UNCORDON))
+    where = "on probation: it runs its canary first" if record.duty is Duty.PROBATION else "on duty"
+    click.echo(f"device {name} is back {where}", err=True)
 
 
 @device.command("drain")
@@ -144,6 +151,7 @@ def _row(record: DeviceRecord, now_ns: int) -> dict[str, object]:
         "name": record.name,
         "state": record.state.value,
         "duty": record.duty.value,
+        "duty_reason": record.duty_reason,
         "seen": _seen(record, now_ns),
         "class": facts.device_class if facts else None,
         "board": facts.board if facts else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from assay.controller.planning.progress import Progress, measure_progress
 from assay.controller.records import (
     DeviceRecord,
     DeviceState,
+    Duty,
     ResultRecord,
     RoundRecord,
     RoundState,
@@ -24,6 +26,11 @@ from assay.core.model import FailureClass, VerdictKind
 SHOWN_SWEEPS = 5
 _SECOND_NS = 1e9
 _MEASURING = ("settling", "warming", "measuring")
+_AGES = {
+    "assay_lease_age_seconds": RoundState.LEASED,
+    "assay_queue_age_seconds": RoundState.QUEUED,
+}
+_AGE_QUANTILES = (0.5, 0.9, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,19 @@ def rounds_by_device(rounds: Iterable[RoundRecord]) -> dict[str, Counter[RoundSt
     return found
 
 
+def ages(rounds: Iterable[RoundRecord], now_ns: int) -> Iterator[Sample]:
+    """How long leases and queued rounds have been that."""
+    since: dict[RoundState, list[int]] = {}
+    for each in rounds:
+        since.setdefault(each.state, []).append(each.since_ns)
+    for name, state in _AGES.items():
+        # The longest age belongs to the earliest time.
+        times = sorted(since.get(state, ()), reverse=True)
+        for quantile in _AGE_QUANTILES if times else ():
+            at_ns = times[max(0, math.ceil(quantile * len(times)) - 1)]
+            yield name, (f"{quantile:g}",), max(0, now_ns - at_ns) / _SECOND_NS
+
+
 def plane_page(
     devices: Iterable[DeviceView], sweeps: Iterable[SweepView], plane: Iterable[Sample]
 ) -> bytes:
@@ -92,6 +112,8 @@ def _device_samples(view: DeviceView) -> Iterator[Sample]:
     device, facts = view.record, view.record.facts
     here = (facts.device_class if facts else "", device.name)
     yield "assay_device_active", here, float(device.state is DeviceState.ACTIVE)
+    for duty in Duty:
+        yield "assay_device_duty", (*here, duty.value), float(device.duty is duty)
     expiry_s = device.certificate_not_after_ns / _SECOND_NS
     yield "assay_device_certificate_expiry_timestamp_seconds", here, expiry_s
     for reach in Reach:

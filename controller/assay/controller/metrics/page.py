@@ -18,6 +18,7 @@ from assay.controller.metrics.exposition import (
 from assay.controller.metrics.exposition_fleet import (
     DeviceView,
     SweepView,
+    ages,
     plane_page,
     rounds_by_device,
     shown_sweeps,
@@ -33,6 +34,8 @@ from assay.core import log
 from assay.core.version import __version__
 
 _SECOND_NS = 1e9
+_AGES_NS = 10_000_000_000
+_OPEN = (RoundState.QUEUED, RoundState.LEASED)
 
 VitalsSource = Callable[[], Mapping[str, Vitals]]
 
@@ -95,7 +98,10 @@ class PageSource:
         }
         results_mark = (counts, sweeps, *running.values())
         counted = self._counts()
-        mark = (results_mark, devices, dict(vitals), reached, counted)
+        open_ = any(r.state in _OPEN for some in running.values() for r in some.rounds)
+        # What waits or is leased grows older while nothing else changes.
+        moment = now_ns // _AGES_NS if open_ else 0
+        mark = (results_mark, devices, dict(vitals), reached, counted, moment)
         if self._page is not None and mark == self._mark:
             return self._page
         started_ns = time.thread_time_ns()
@@ -116,6 +122,7 @@ class PageSource:
             [self._views[s.sweep_id] for s in shown_sweeps(sweeps)],
             itertools.chain(
                 counted.samples() if counted is not None else (),
+                ages((r for some in running.values() for r in some.rounds), now_ns),
                 self._plane(counts, sweeps, reached, running.values(), started_ns),
             ),
         )

@@ -60,9 +60,11 @@ class VitalsBoard:
         self._fresh: dict[str, Vitals] = {}
         self._lock = threading.Lock()
 
-    def note(self, device_id: str, request: fleet_pb2.SyncRequest, now_ns: int) -> None:
+    def note(
+        self, device_id: str, request: fleet_pb2.SyncRequest, now_ns: int, quiet_ns: int
+    ) -> None:
         """Keeps what one Sync says."""
-        self.put(device_id, read_vitals(request, now_ns))
+        self.put(device_id, read_vitals(request, now_ns, quiet_ns))
 
     def put(self, device_id: str, vitals: Vitals) -> None:
         """Keeps these as the newest."""
@@ -95,13 +97,14 @@ def from_line(line: str) -> tuple[str, Vitals]:
 _values = attrgetter(*(field.name for field in fields(Vitals)))
 
 
-def read_vitals(request: fleet_pb2.SyncRequest, now_ns: int) -> Vitals:
-    """Reads a Sync; a device without a thermometer has no temperature."""
+def read_vitals(request: fleet_pb2.SyncRequest, now_ns: int, quiet_ns: int) -> Vitals:
+    """Reads a Sync; a device without a thermometer has no temperature. ``quiet_ns`` is how long it
+    may be silent for."""
     health = request.health
     state = max((attempt.state for attempt in request.attempts), default=0)
     return Vitals(
         seen_ns=now_ns,
-        quiet_until_ns=now_ns + max(0, request.quiet_for.ToNanoseconds()),
+        quiet_until_ns=now_ns + quiet_ns,
         temperature_c=health.temperature_c if health.HasField("temperature_c") else None,
         memory_available_bytes=health.memory_available_bytes,
         disk_free_bytes=health.disk_free_bytes,

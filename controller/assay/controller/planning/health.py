@@ -1,4 +1,5 @@
-"""Coming back from quarantine: a device measures its canary once before it is given work again.
+"""In and out of duty: a device whose rounds come to nothing is cordoned by itself; one that comes
+back, from there or from quarantine, measures its canary once before it is given work again.
 
 The trial is an ordinary sweep of one round, of a priority nothing else has; a device on PROBATION
 is granted no other. What it must show is that it can run the model everyone can run.
@@ -7,14 +8,18 @@ is granted no other. What it must show is that it can run the model everyone can
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from assay.controller.planning.timers import QUEUE_TIMEOUT, trouble_code
 from assay.controller.records import (
     HEALTH_PRIORITY,
     CellRecord,
     DeviceRecord,
+    DeviceState,
     Duty,
+    Outcome,
     ResultRecord,
     RoundRecord,
     RoundState,
@@ -23,7 +28,13 @@ from assay.controller.records import (
 )
 from assay.controller.store.base import Store
 from assay.core.errors import NotFound
-from assay.core.model import RunSpec
+from assay.core.model import FailureClass, RunSpec
+
+STRIKES = 3
+"""So many rounds of a device in a row that came to nothing, by no fault of a model, and it is
+cordoned."""
+
+_BY_ITSELF = "taken off duty: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,15 @@ def make_trial(device: DeviceRecord, canary: RunSpec, sweep_id: str, now_ns: int
     run = replace(canary, attempt_id=f"{round_id}-0")
     cell = CellRecord(run.cell_key, sweep_id, device.device_id, "health", run, baseline=True)
     queued = RoundRecord(
-        round_id, sweep_id, device.device_id, "health", 0, RoundState.QUEUED, 0, (run,)
+        round_id,
+        sweep_id,
+        device.device_id,
+        "health",
+        0,
+        RoundState.QUEUED,
+        0,
+        (run,),
+        since_ns=now_ns,
     )
     return Trial(sweep, cell, queued)
 
@@ -65,7 +84,51 @@ def judged(device: DeviceRecord, results: Sequence[ResultRecord]) -> DeviceRecor
         return replace(device, duty=Duty.ON, duty_reason="")
     failures = [record.result.failure for record in results]
     why = next((failure.code for failure in failures if failure is not None), "no result came")
-    return replace(device, duty=Duty.CORDONED, duty_reason=f"its health canary failed: {why}")
+    reason = f"{_BY_ITSELF}its health canary failed: {why}"
+    return replace(device, duty=Duty.CORDONED, duty_reason=reason)
+
+
+def struck_out(device: DeviceRecord, outcomes: Sequence[Outcome]) -> DeviceRecord:
+    """The device after its last rounds, the newest first: cordoned where :data:`STRIKES` of them in
+    a row came to nothing and the device may be at fault, else as it is.
+
+    A round comes to nothing where it failed as a whole under a lease, or where none of its runs
+    came to an end and at least one failed for want of infrastructure or by the device. Failures of
+    one variant alone speak against the variant.
+    """
+    last = outcomes[:STRIKES]
+    if device.state is not DeviceState.ACTIVE or device.duty is not Duty.ON:
+        return device
+    if len(last) < STRIKES or not all(_came_to_nothing(outcome) for outcome in last):
+        return device
+    blamed = {failed.variant_id for outcome in last for failed in outcome.failures}
+    if len(blamed) < 2 and not any(_lost(outcome) for outcome in last):
+        return device
+    codes = Counter(code for outcome in last for code in set(_codes(outcome)))
+    said = ", ".join(f"{code} ({n})" for code, n in sorted(codes.items()))
+    reason = f"{_BY_ITSELF}{STRIKES} rounds in a row came to nothing: {said}"
+    return replace(device, duty=Duty.CORDONED, duty_reason=reason)
+
+
+def must_show_health(device: DeviceRecord) -> bool:
+    """Whether a cordoned device comes back by its canary: no operator has cordoned it."""
+    return device.duty is Duty.CORDONED and device.duty_reason.startswith(_BY_ITSELF)
+
+
+def _came_to_nothing(outcome: Outcome) -> bool:
+    at_fault = (FailureClass.INFRA, FailureClass.DEVICE)
+    failed = any(one.failure.failure_class in at_fault for one in outcome.failures)
+    return not outcome.sound and (_lost(outcome) or failed)
+
+
+def _lost(outcome: Outcome) -> bool:
+    """Whether a round failed in the hands of its device, not for want of hands."""
+    return outcome.failed and trouble_code(outcome.trouble) != QUEUE_TIMEOUT
+
+
+def _codes(outcome: Outcome) -> list[str]:
+    of_runs = [one.failure.code for one in outcome.failures]
+    return of_runs or [trouble_code(outcome.trouble) or "no result"]
 
 
 def put_on_trial(store: Store, device: DeviceRecord, now_ns: int) -> DeviceRecord:
@@ -76,7 +139,7 @@ def put_on_trial(store: Store, device: DeviceRecord, now_ns: int) -> DeviceRecor
         return device
     trial = make_trial(device, canary, uuid.uuid4().hex[:12], now_ns)
     store.add_sweep(trial.sweep, [trial.cell], [trial.round])
-    return replace(device, duty=Duty.PROBATION, duty_reason="back from quarantine")
+    return replace(device, duty=Duty.PROBATION, duty_reason="its health canary comes first")
 
 
 def conclude(store: Store, sweep: SweepRecord) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from assay.controller.planning.cells import Skipped, make_cells
-from assay.controller.planning.spec import SweepSpec
+from assay.controller.planning.spec import Limits, SweepSpec
 from assay.controller.records import (
     CellRecord,
     DatasetRecord,
@@ -177,8 +177,9 @@ def estimate_ns(rounds: Iterable[RoundRecord]) -> int:
     return max(per_device.values(), default=0)
 
 
-def lease_ns(runs: Iterable[RunSpec]) -> int:
-    """The time box of a round: every run at its longest, and room to fetch and report."""
+def lease_ns(runs: Iterable[RunSpec], fetch_ns: int = 0, start_ns: int = 0) -> int:
+    """The time box of a round: all files fetched and the first run begun as late as may be, every
+    run at its longest, and room to report."""
     longest = sum(
         run.profile.settle_max_ns
         + run.profile.warmup_max_ns
@@ -186,7 +187,7 @@ def lease_ns(runs: Iterable[RunSpec]) -> int:
         + 4 * (_PROCESS_NS + _EVALUATE_NS)
         for run in runs
     )
-    return longest + 120_000_000_000
+    return longest + fetch_ns + start_ns + 120_000_000_000
 
 
 def _run_ns(run: RunSpec) -> int:
@@ -233,14 +234,16 @@ def _round(
         state=RoundState.QUEUED,
         fence=0,
         runs=runs,
+        since_ns=sweep.created_ns,
     )
 
 
 def _normalised(spec: SweepSpec) -> dict[str, object]:
-    """The file as it is compared with another: what was not there before ``dims`` was is not now
-    either."""
+    """The file as it is compared with another: what stands in it only since a later version is not
+    there where nobody set it."""
     told: dict[str, object] = spec.model_dump(mode="json")
-    return told if spec.dims else {key: value for key, value in told.items() if key != "dims"}
+    unset = {"dims": not spec.dims, "limits": spec.limits == Limits()}
+    return {key: value for key, value in told.items() if not unset.get(key, False)}
 
 
 def _is_hopeless(result: Result) -> bool:

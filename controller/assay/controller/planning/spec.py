@@ -17,6 +17,7 @@ KNOWN_RUNTIMES = ("onnxruntime", "litert")
 RUNTIME_MEDIA = {"onnxruntime": "model/onnx", "litert": "model/tflite", "ncnn": "model/ncnn"}
 
 _REFERENCE = "docs/reference/sweep-file.md"
+_YEAR_S = 31_536_000.0
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
@@ -102,6 +103,39 @@ class Exclusion(_Strict):
         return self
 
 
+class Limits(_Strict):
+    """How long a round may take before and beside its runs, whose own limits come from the profile.
+    What each expiry leads to: docs/protocol.md."""
+
+    queue_s: float = Field(
+        default=259_200.0,
+        gt=0,
+        le=_YEAR_S,
+        description="How long a device may take nothing at all while rounds wait for it, seconds. "
+        "Then they fail and the sweep ends without them; `assay sweep resume` tries again.",
+    )
+    fetch_s: float = Field(
+        default=300.0,
+        gt=0,
+        le=_YEAR_S,
+        description="What fetching the files of a round may take, seconds, before their size.",
+    )
+    fetch_bytes_per_s: float = Field(
+        default=32_768.0,
+        ge=100,
+        le=1e12,
+        description="The slowest line that is no failure: the round's bytes at this pace are "
+        "added to `fetch_s`. A run without its files fails, and is tried again in another round.",
+    )
+    start_s: float = Field(
+        default=300.0,
+        gt=0,
+        le=_YEAR_S,
+        description="How long a device may hold a round before it begins, and a run before its "
+        "worker does (cooling down not counted), seconds. Tried again.",
+    )
+
+
 class SweepSpec(_Strict):
     """A sweep file."""
 
@@ -148,6 +182,9 @@ class SweepSpec(_Strict):
         default=True, description="Whether accuracy is measured on the device (first round)."
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Draws the order within rounds.")
+    limits: Limits = Field(
+        default=Limits(), description="How long waiting, fetching and beginning may take."
+    )
 
     @field_validator("profile")
     @classmethod

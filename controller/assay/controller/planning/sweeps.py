@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from assay.controller.canary import canary_variant
-from assay.controller.planning import health
+from assay.controller.planning import health, timers
 from assay.controller.planning import plan as planning
 from assay.controller.planning.cells import choose_variants
 from assay.controller.planning.plan import Plan
@@ -77,13 +77,13 @@ def resume(sweep: SweepRecord, store: Store) -> Submitted:
     rounds = store.rounds(sweep.sweep_id)
     added = planning.more_rounds(sweep, cells, rounds, store.results(sweep_id=sweep.sweep_id))
     if added:
-        store.add_rounds(added)
+        store.add_rounds(_from_now_on(added))
     return Submitted(store.sweep(sweep.sweep_id), tuple(added), None)
 
 
 def tend(store: Store) -> None:
-    """Adds rounds to sweeps that ended with cells still lacking, while their ``retries`` last;
-    sets the others DONE. Called by the controller whenever a round has ended."""
+    """Adds rounds to sweeps that ended with cells still lacking, while their ``retries`` last and
+    somebody takes them; sets the others DONE. Called by the controller every second."""
     for sweep in store.sweeps():
         if sweep.state is not SweepState.RUNNING or _open_rounds(store, sweep):
             continue
@@ -92,9 +92,11 @@ def tend(store: Store) -> None:
         added: Sequence[RoundRecord] = ()
         if planning.retries_left(sweep, cells, rounds):
             results = store.results(sweep_id=sweep.sweep_id)
-            added = planning.more_rounds(sweep, cells, rounds, results)
+            given_up = timers.abandoned(rounds)
+            tried = [cell for cell in cells if cell.group not in given_up]
+            added = planning.more_rounds(sweep, tried, rounds, results)
         if added:
-            store.add_rounds(added)
+            store.add_rounds(_from_now_on(added))
         else:
             store.set_sweep_state(sweep.sweep_id, SweepState.DONE)
             health.conclude(store, sweep)
@@ -104,6 +106,11 @@ def cancel(sweep: SweepRecord, store: Store) -> SweepRecord:
     """Stops a sweep: queued rounds at once, a running one by its device's next sync."""
     store.set_sweep_state(sweep.sweep_id, SweepState.CANCELLED)
     return replace(sweep, state=SweepState.CANCELLED)
+
+
+def _from_now_on(added: Sequence[RoundRecord]) -> list[RoundRecord]:
+    now_ns = time.time_ns()
+    return [replace(round_, since_ns=now_ns) for round_ in added]
 
 
 def _open_rounds(store: Store, sweep: SweepRecord) -> bool:

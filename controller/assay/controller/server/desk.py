@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from assay.controller.planning import scheduler
+from assay.controller.metrics.tally import Tally
+from assay.controller.planning import scheduler, timers
 from assay.controller.planning.plan import lease_ns
 from assay.controller.planning.scheduler import Key
-from assay.controller.records import Admission, DeviceState, Duty, Standing
+from assay.controller.records import (
+    Admission,
+    DeviceState,
+    Duty,
+    HeldRound,
+    RoundState,
+    Standing,
+)
 from assay.controller.server.peer import heard, stranger
 from assay.controller.server.presence import Presence
+from assay.controller.server.rest import Rest
+from assay.controller.server.starts import StartWatch
 from assay.controller.store.base import Store
 from assay.core import log
 from assay.core.errors import NotFound, PermissionDenied
 from assay.core.model import Round
 from assay.v1 import fleet_pb2
 
+_ACCEPTED = fleet_pb2.ATTEMPT_STATE_ACCEPTED
 _MEASURED = (
     fleet_pb2.ATTEMPT_STATE_SPOOLED,
     fleet_pb2.ATTEMPT_STATE_RECORDED,
@@ -28,11 +39,12 @@ _log = log.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a device says in one Sync: the grants it holds, those of them that are measured to the
-    end and only wait to be sent, and whether it takes more."""
+    """What a device says in one Sync: the grants it holds, those of them that it has begun, those
+    that are measured to the end and only wait to be sent, and whether it takes more."""
 
     device_id: str
     held: frozenset[Key]
+    begun: frozenset[Key]
     spooled: frozenset[Key]
     accepting: bool
 
@@ -41,7 +53,14 @@ class Report:
         """Reads it off the request."""
         held = {(a.round_id, a.fence) for a in request.attempts}
         under_way = {(a.round_id, a.fence) for a in request.attempts if a.state not in _MEASURED}
-        return cls(device_id, frozenset(held), frozenset(held - under_way), request.accepting)
+        begun = {(a.round_id, a.fence) for a in request.attempts if a.state != _ACCEPTED}
+        return cls(
+            device_id,
+            frozenset(held),
+            frozenset(begun),
+            frozenset(held - under_way),
+            request.accepting,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +73,32 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Settles reports against the store. Blocking; call it from a worker thread."""
+    """Settles reports against the store. Blocking, but for :meth:`known` and :meth:`at_rest`; call
+    it from a worker thread."""
 
     store: Store
     presence: Presence
     now_ns: Callable[[], int]
+    rest: Rest
+    tally: Tally = field(default_factory=Tally)
+    starts: StartWatch = field(default_factory=StartWatch)
+
+    def known(self, report: Report, request: fleet_pb2.SyncRequest) -> Answer | None:
+        """What :meth:`arrive` would answer and note, without asking the store: for a device at rest
+        that says of itself what it said before. None where the store has to be asked."""
+        answer = self.at_rest(report.device_id)
+        facts = request.device if request.HasField("device") else None
+        now_ns = self.now_ns()
+        # It holds nothing, so nothing makes it quiet.
+        if answer is None or not self.presence.again(report.device_id, facts, 0, now_ns):
+            return None
+        self.presence.vitals.note(report.device_id, request, now_ns, 0)
+        return answer
+
+    def at_rest(self, device_id: str) -> Answer | None:
+        """What :meth:`look` would answer, likewise."""
+        device = self.rest.admission(device_id)
+        return None if device is None else Answer((), _drains(heard(device)))
 
     def arrive(self, report: Report, request: fleet_pb2.SyncRequest) -> Answer:
         """What the device should hold from now on.
@@ -69,26 +109,20 @@ class Desk:
         standing = self._standing(report.device_id)
         device = standing.device
         facts = request.device if request.HasField("device") else None
-        quiet_ns = max(0, request.quiet_for.ToNanoseconds())
-        if self.presence.note(device.device_id, facts, quiet_ns, self.now_ns()):
+        now_ns, quiet_ns = self.now_ns(), _quiet_ns(request, standing.leased)
+        if self.presence.note(device.device_id, facts, quiet_ns, now_ns):
             self._quarantine(device)
-        self.presence.vitals.note(device.device_id, request, self.now_ns())
+        self.presence.vitals.note(device.device_id, request, now_ns, quiet_ns)
         found = scheduler.reconcile(standing.leased, report.held)
         for round_id, fence in found.accepted:
             self.store.accept_round(round_id, fence)
-        if not found.ended:
+        ended = {key: timers.given_up_trouble() for key in found.ended}
+        ended |= self._not_begun(report, found.kept)
+        if not ended:
             rounds = found.kept or self._grant(report, standing.queued)
             return Answer(rounds, _drains(device))
-        for round_id, fence in found.ended:
-            state = self.store.release_round(round_id, fence, scheduler.MAX_GRANTS)
-            if state is not None:
-                _log.warning(
-                    "round given up by its device",
-                    device=device.name,
-                    round_id=round_id,
-                    fence=fence,
-                    now=state.value,
-                )
+        for grant, trouble in ended.items():
+            self._take_back(device, grant, trouble)
         return self.look(report)
 
     def look(self, report: Report) -> Answer:
@@ -109,8 +143,17 @@ class Desk:
         round_id = scheduler.choose(queued, report.spooled) if report.accepting else None
         if round_id is None:
             return ()
-        box_ns = lease_ns(self.store.round(round_id).runs)
-        granted = self.store.lease_round(report.device_id, box_ns, self.now_ns(), round_id=round_id)
+        planned = self.store.round(round_id)
+        limits = timers.limits_of(self.store.sweep(planned.sweep_id).spec_json)
+        fetch_ns, start_ns = timers.fetch_ns(limits, planned.runs), timers.start_ns(limits)
+        granted = self.store.lease_round(
+            report.device_id,
+            lease_ns(planned.runs, fetch_ns, start_ns),
+            self.now_ns(),
+            round_id=round_id,
+            fetch_ns=fetch_ns,
+            start_ns=start_ns,
+        )
         if granted is None:
             return ()
         _log.info(
@@ -122,6 +165,28 @@ class Desk:
         )
         return (granted,)
 
+    def _not_begun(self, report: Report, kept: Sequence[Round]) -> Mapping[Key, str]:
+        """The grant that the device has held for too long without beginning it, and what to say."""
+        grant = timers.not_begun(kept, report.held, report.begun)
+        waited_ns = self.starts.waited_ns(report.device_id, grant, self.now_ns())
+        late = [r for r in kept if (r.round_id, r.fence) == grant and 0 < r.start_ns <= waited_ns]
+        return {(r.round_id, r.fence): timers.start_trouble(r.start_ns) for r in late}
+
+    def _take_back(self, device: Admission, grant: Key, trouble: str) -> None:
+        state = self.store.release_round(*grant, scheduler.MAX_GRANTS, self.now_ns(), trouble)
+        if state is None or state is RoundState.CANCELLED:
+            return
+        self.tally.troubled(timers.trouble_code(trouble))
+        _log.warning(
+            "round taken back",
+            device=device.name,
+            device_id=device.device_id,
+            round_id=grant[0],
+            fence=grant[1],
+            now=state.value,
+            trouble=trouble,
+        )
+
     def _quarantine(self, device: Admission) -> None:
         record = self.store.device(device.device_id)
         self.store.update_device(replace(record, state=DeviceState.QUARANTINED))
@@ -131,6 +196,12 @@ class Desk:
             f"two boards speak as device {device.name} (a cloned card?): both are shut out; enrol "
             f"each anew, or `assay device release {device.name}` if there is only one"
         )
+
+
+def _quiet_ns(request: fleet_pb2.SyncRequest, leased: Sequence[HeldRound]) -> int:
+    """How long the device may be silent for: what it says, as long as its lease may last."""
+    longest_ns = max((held.round.lease_ns for held in leased), default=0)
+    return min(max(0, request.quiet_for.ToNanoseconds()), longest_ns)
 
 
 def _drains(device: Admission) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from assay.controller.metrics.vitals import VitalsBoard
+from assay.controller.server.claims import claims_of
 from assay.controller.store.base import Store
 from assay.core.convert import from_proto
 from assay.core.errors import AssayError
@@ -49,10 +50,23 @@ class Presence:
         with self._lock:
             sign = self._signs.setdefault(device_id, _Sign(now_ns))
             if facts is not None and raw != sign.facts_bytes:
-                sign.facts = from_proto(facts, DeviceFacts)
+                sign.facts = from_proto(claims_of(facts), DeviceFacts)
                 sign.facts_bytes = raw
             sign.seen_ns, sign.quiet_until_ns, sign.dirty = now_ns, now_ns + quiet_ns, True
             return facts is not None and _two_boards(sign, facts.boot_id)
+
+    def again(
+        self, device_id: str, facts: device_pb2.DeviceFacts | None, quiet_ns: int, now_ns: int
+    ) -> bool:
+        """:meth:`note` for a call that says of the device what the last one said; False where it
+        does not, and nothing is noted."""
+        raw = b"" if facts is None else facts.SerializeToString(deterministic=True)
+        with self._lock:
+            sign = self._signs.get(device_id)
+            if sign is None or (facts is not None and raw != sign.facts_bytes):
+                return False
+            sign.seen_ns, sign.quiet_until_ns, sign.dirty = now_ns, now_ns + quiet_ns, True
+            return True
 
     def forget(self, device_id: str) -> None:
         """Starts over with this device, as after a quarantine."""

@@ -17,7 +17,7 @@ from assay.controller.identity.enrol import Enroller
 from assay.controller.identity.pki import Authority, ServerIdentity
 from assay.controller.metrics.tally import Tally
 from assay.controller.metrics.vitals import VitalsBoard
-from assay.controller.planning import scheduler, sweeps
+from assay.controller.server.clockwork import Clockwork
 from assay.controller.server.desk import Desk
 from assay.controller.server.enrolment import EnrolmentServicer
 from assay.controller.server.fleet import FleetServicer
@@ -25,6 +25,7 @@ from assay.controller.server.guard import Guard
 from assay.controller.server.listening import listen, server_credentials
 from assay.controller.server.presence import Presence
 from assay.controller.server.recorder import Recorder
+from assay.controller.server.rest import Rest
 from assay.controller.server.waiting import WaitingRoom
 from assay.controller.store.base import Store
 from assay.core import log
@@ -37,6 +38,16 @@ _STORE_THREADS = 4
 _ENROLMENT_THREADS = 2
 _TICK_S = 1.0
 _GRACE_S = 1.0
+
+ENROLMENT_OPTIONS = (
+    *SERVER_OPTIONS,
+    # Anybody may connect here: who says nothing, or says it without end, is hung up on.
+    ("grpc.server_handshake_timeout_ms", 20_000),
+    ("grpc.max_connection_idle_ms", 60_000),
+    ("grpc.max_connection_age_ms", 300_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
+)
+"""Of the one server that asks for no client certificate."""
 
 _log = log.get(__name__)
 
@@ -63,12 +74,13 @@ class ControlServers:
         self._store = store
         self._authority = authority
         self._now_ns = now_ns
-        self._started_ns = now_ns()
         self._threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="store")
         self._door = ThreadPoolExecutor(_ENROLMENT_THREADS, thread_name_prefix="enrolment")
         self._presence = Presence(store)
+        self._rest = Rest(store)
         self.tally = Tally()
         self._recorder = Recorder(store, now_ns, self.tally)
+        self._clockwork = Clockwork(store, self._presence, self.tally, now_ns)
         self._room = WaitingRoom(lambda: self._blocking(store.wishes))
         self._servers: list[grpc.aio.Server] = []
         self._health = health.aio.HealthServicer()
@@ -77,7 +89,7 @@ class ControlServers:
     async def start(self, identity: ServerIdentity, wanted: Listening) -> Listening:
         """Serves; returns ``wanted`` with the ports that were chosen."""
         fleet = grpc.aio.server(interceptors=[Guard(self.tally)], options=SERVER_OPTIONS)
-        desk = Desk(self._store, self._presence, self._now_ns)
+        desk = Desk(self._store, self._presence, self._now_ns, self._rest, self.tally)
         enroller = Enroller(self._store, self._authority, self._now_ns)
         fleet_pb2_grpc.add_FleetServicer_to_server(
             FleetServicer(
@@ -88,7 +100,7 @@ class ControlServers:
         mutual = server_credentials(identity, ask_client=True)
         fleet_port = listen(fleet, wanted.host, wanted.fleet_port, mutual, option="--fleet-port")
 
-        enrolment = grpc.aio.server(interceptors=[Guard(self.tally)], options=SERVER_OPTIONS)
+        enrolment = grpc.aio.server(interceptors=[Guard(self.tally)], options=ENROLMENT_OPTIONS)
         enrolment_pb2_grpc.add_EnrolmentServicer_to_server(
             EnrolmentServicer(
                 enroller,
@@ -152,20 +164,7 @@ class ControlServers:
             await asyncio.sleep(_TICK_S)
 
     async def _tick(self) -> None:
-        """Once a second: signs of life are written down, sweeps that lack rounds get them or are
-        done, leases that ran out are taken back."""
-        await self._blocking(self._write_and_expire)
-
-    def _write_and_expire(self) -> None:
-        now_ns = self._now_ns()
-        self._presence.flush(now_ns)
-        sweeps.tend(self._store)
-        silences_ns = self._presence.silences_ns(now_ns)
-        if not scheduler.may_expire(
-            started_ns=self._started_ns, now_ns=now_ns, silences_ns=silences_ns
-        ):
-            return
-        for round_id in self._store.expire_leases(
-            now_ns - scheduler.DELIVERY_NS, scheduler.MAX_GRANTS
-        ):
-            _log.warning("lease expired", round_id=round_id)
+        """Once a second."""
+        await self._blocking(self._clockwork.tick)
+        # What was just written made it out of date.
+        await self._blocking(self._rest.look)

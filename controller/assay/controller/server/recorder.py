@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 
 from assay.controller.metrics.tally import Tally
 from assay.controller.records import Recorded
+from assay.controller.store.arrival import Arrived, Reported, arrived
 from assay.controller.store.base import Store
 from assay.core import log
 from assay.core.errors import AssayError, Unreachable
 
 _log = log.get(__name__)
-
-Reported = tuple[str, int, str, bytes]
 
 _RESULTS_PER_COMMIT = 1_000
 
@@ -25,7 +24,7 @@ _RESULTS_PER_COMMIT = 1_000
 @dataclass(slots=True)
 class _Batch:
     device_id: str
-    results: Sequence[Reported]
+    results: Sequence[Arrived]
     done: Future[list[Recorded]] = field(default_factory=Future)
 
 
@@ -46,8 +45,8 @@ class Recorder:
         self._thread.start()
 
     def record(self, device_id: str, results: Sequence[Reported]) -> Future[list[Recorded]]:
-        """Queues one report; thread-safe."""
-        batch = _Batch(device_id, results)
+        """Looks at one report and queues it; thread-safe, and takes a while."""
+        batch = _Batch(device_id, [arrived(one) for one in results])
         if self._closed:
             batch.done.set_exception(Unreachable("the controller is stopping; try again soon"))
         else:

@@ -15,6 +15,7 @@ from assay.controller.blobs.child import blob_command
 from assay.controller.home import Home
 from assay.controller.identity.pki import Authority
 from assay.controller.server.administering import AdminServer
+from assay.controller.server.counting import count_bytes
 from assay.controller.server.leash import Child, leashed
 from assay.controller.server.listening import check_free, is_free
 from assay.controller.server.process import ControlServers, Listening
@@ -25,6 +26,7 @@ from assay.controller.server.running import (
     sole_controller,
     withdraw,
 )
+from assay.controller.server.tidying import tidy
 from assay.controller.server.watching import tell, watching_command
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
@@ -54,7 +56,7 @@ class ServeOptions:
     by the socket alone. Devices are told to call ``advertised_host``
     (empty: ``host``, or the address they dialled where that is every interface). ``names`` are
     further names for the server's certificate. ``audit_days`` is how long the audit log is kept; 0:
-    for ever.
+    for ever. ``gc`` is whether files that nothing names go once a day.
     """
 
     host: str = "127.0.0.1"
@@ -68,6 +70,7 @@ class ServeOptions:
     live_tls: bool = False
     admin_port: int | None = None
     audit_days: int = 365
+    gc: bool = True
     advertised_host: str = ""
     names: tuple[str, ...] = ()
     log_level: str = "info"
@@ -150,6 +153,8 @@ async def _serve(
             blobs.watch(),
             *(child.watch() for child in watching),
             *(tell(child, control.vitals, control.tally) for child in watching),
+            count_bytes(blobs, control.tally),
+            *((tidy(home),) if options.gc else ()),
         )
         _log.info("controller stopping")
 

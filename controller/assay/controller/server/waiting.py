@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from assay.controller.planning.scheduler import Key
 from assay.controller.records import Wishes
@@ -13,11 +13,16 @@ POLL_S = 0.3
 """Sweeps come from other processes by way of the store; this is how late one is noticed."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiter:
     held: frozenset[Key]
     accepting: bool
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    news: asyncio.Future[None]
+
+    def end(self) -> None:
+        """Lets the call go on."""
+        if not self.news.done():
+            self.news.set_result(None)
 
 
 class WaitingRoom:
@@ -27,6 +32,7 @@ class WaitingRoom:
         self._ask = ask
         self._poll_s = poll_s
         self._waiters: dict[str, _Waiter] = {}
+        self._holders: set[str] = set()
         self._someone = asyncio.Event()
         self._closed = False
 
@@ -43,28 +49,27 @@ class WaitingRoom:
         if self._closed:
             return
         self.wake(device_id)
-        waiter = _Waiter(held, accepting)
-        self._waiters[device_id] = waiter
-        self._someone.set()
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(held, accepting, loop.create_future())
+        timer = loop.call_later(timeout_s, waiter.end)
+        self._enter(device_id, waiter)
         try:
-            await asyncio.wait_for(waiter.news.wait(), timeout_s)
-        except TimeoutError:
-            pass
+            await waiter.news
         finally:
-            if self._waiters.get(device_id) is waiter:
-                del self._waiters[device_id]
+            timer.cancel()
+            self._leave(device_id, waiter)
 
     def wake(self, device_id: str) -> None:
         """Ends the wait of this device's call, if one is held."""
         waiter = self._waiters.get(device_id)
         if waiter is not None:
-            waiter.news.set()
+            waiter.end()
 
     def close(self) -> None:
         """Ends every wait, now and from now on."""
         self._closed = True
         for waiter in self._waiters.values():
-            waiter.news.set()
+            waiter.end()
 
     async def run(self) -> None:
         """Polls while someone waits; runs until it is cancelled."""
@@ -75,9 +80,23 @@ class WaitingRoom:
                 self._someone.clear()
                 continue
             wishes = await self._ask()
-            for device_id, waiter in self._waiters.items():
-                if _has_news(waiter, device_id, wishes):
-                    waiter.news.set()
+            for device_id in wishes.queued | wishes.held.keys() | self._holders:
+                waiter = self._waiters.get(device_id)
+                if waiter is not None and _has_news(waiter, device_id, wishes):
+                    waiter.end()
+
+    def _enter(self, device_id: str, waiter: _Waiter) -> None:
+        self._waiters[device_id] = waiter
+        if waiter.held:
+            self._holders.add(device_id)
+        else:
+            self._holders.discard(device_id)
+        self._someone.set()
+
+    def _leave(self, device_id: str, waiter: _Waiter) -> None:
+        if self._waiters.get(device_id) is waiter:
+            del self._waiters[device_id]
+            self._holders.discard(device_id)
 
 
 def _has_news(waiter: _Waiter, device_id: str, wishes: Wishes) -> bool:

@@ -19,7 +19,9 @@ from assay.controller.records import (
     DatasetRecord,
     DeviceRecord,
     HeldRound,
+    IdleQueue,
     OperatorRecord,
+    Outcome,
     Recorded,
     RecordOutcome,
     ResultRecord,
@@ -33,6 +35,7 @@ from assay.controller.records import (
     VariantRecord,
     Wishes,
 )
+from assay.controller.store.arrival import Arrived, Reported
 from assay.core.model import DeviceFacts, Round
 
 
@@ -121,12 +124,20 @@ class Store(Protocol):
         ...
 
     def lease_round(
-        self, device_id: str, lease_ns: int, now_ns: int, *, round_id: str | None = None
+        self,
+        device_id: str,
+        lease_ns: int,
+        now_ns: int,
+        *,
+        round_id: str | None = None,
+        fetch_ns: int = 0,
+        start_ns: int = 0,
     ) -> Round | None:
         """Grants this device its next queued round, or the one named, fence + 1 and every attempt
         under a fresh id (``<round>.<fence>.<position>``), so that results of two grants never share
         a key; None where the device already holds one, is not active or on duty, shares a thing
-        with a device that holds one, or nothing waits for it."""
+        with a device that holds one, or nothing waits for it. The grant carries
+        the other limits along (0: none)."""
         ...
 
     def held_rounds(self, device_id: str) -> list[Round]:
@@ -141,6 +152,16 @@ class Store(Protocol):
         """All that one Sync is decided by, in one transaction."""
         ...
 
+    def resting(self) -> Mapping[str, Admission]:
+        """By id, every device without a round that is leased to it or waits for it: of each,
+        :meth:`standing` says no more than this."""
+        ...
+
+    def revision(self) -> int | None:
+        """A number that is another one after any commit of anybody; None where there is none.
+        Costs next to nothing and does not wait for others: may be asked on every call."""
+        ...
+
     def leases(self, device_id: str) -> list[HeldRound]:
         """Every round leased to this device, those of cancelled sweeps included."""
         ...
@@ -153,19 +174,46 @@ class Store(Protocol):
         """Notes that the device has reported an attempt of this grant."""
         ...
 
-    def release_round(self, round_id: str, fence: int, max_grants: int) -> RoundState | None:
+    def release_round(
+        self, round_id: str, fence: int, max_grants: int, now_ns: int, trouble: str = ""
+    ) -> RoundState | None:
         """Ends a lease whose device no longer holds it: back to QUEUED (FAILED after ``max_grants``
         grants), or CANCELLED where the sweep is; None where the fence is not the current one."""
         ...
 
-    def finish_round(self, round_id: str, fence: int, state: RoundState) -> bool:
+    def finish_round(self, round_id: str, fence: int, state: RoundState, now_ns: int) -> bool:
         """DONE or FAILED; False where the fence is not the current one. The sweep itself stays
         RUNNING until :func:`assay.controller.planning.sweeps.tend` saw whether it lacks rounds."""
         ...
 
-    def expire_leases(self, now_ns: int, max_grants: int) -> list[str]:
-        """Puts rounds whose lease ran out back into the queue (FAILED after ``max_grants``
-        grants, CANCELLED where the sweep is); returns their ids."""
+    def expire_leases(
+        self, now_ns: int, max_grants: int, *, delivery_ns: int = 0, trouble: str = ""
+    ) -> list[str]:
+        """Puts rounds whose lease ran out ``delivery_ns`` ago back into the queue (FAILED after
+        ``max_grants`` grants, CANCELLED where the sweep is); returns their ids."""
+        ...
+
+    # queues that do not move, and how rounds end
+    def idle_queues(self) -> list[IdleQueue]:
+        """What waits in running sweeps for devices that hold no lease."""
+        ...
+
+    def last_work_ns(self, device_id: str, never_taken: str) -> int:
+        """When the device last took a round or ended one; 0: never. Rounds whose trouble begins
+        with ``never_taken`` do not count."""
+        ...
+
+    def fail_queue(self, queue: IdleQueue, now_ns: int, trouble: str) -> list[str]:
+        """FAILED for every round of this queue, unless the device holds a lease by now; returns
+        their ids."""
+        ...
+
+    def ended_lately(self, after_ns: int) -> frozenset[str]:
+        """The devices a round of which became DONE or FAILED since then."""
+        ...
+
+    def last_outcomes(self, device_id: str, limit: int) -> list[Outcome]:
+        """How the device's last rounds ended (DONE or FAILED after a grant), the newest first."""
         ...
 
     def may_read(self, device_id: str, digest: str) -> bool:
@@ -194,7 +242,7 @@ class Store(Protocol):
 
     # results
     def record(
-        self, device_id: str, results: Sequence[tuple[str, int, str, bytes]], now_ns: int
+        self, device_id: str, results: Sequence[Reported], now_ns: int
     ) -> list[RecordOutcome]:
         """Records (attempt_id, seq, sha256, body) in one transaction, idempotently, in order.
 
@@ -205,10 +253,11 @@ class Store(Protocol):
         ...
 
     def record_all(
-        self, batches: Sequence[tuple[str, Sequence[tuple[str, int, str, bytes]]]], now_ns: int
+        self, batches: Sequence[tuple[str, Sequence[Arrived]]], now_ns: int
     ) -> list[list[Recorded]]:
         """:meth:`record` for (device, results) of many devices in one transaction, with the reason
-        of whatever was not simply stored."""
+        of whatever was not simply stored. They have been looked at before, by
+        :func:`assay.controller.store.arrival.arrived`, where nothing waits for it."""
         ...
 
     def conflicts(self) -> list[ConflictRecord]:

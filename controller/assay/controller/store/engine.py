@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
@@ -15,7 +17,6 @@ from assay.core.errors import (
     AlreadyExists,
     AssayError,
     DiskFull,
-    PermissionDenied,
     Unreachable,
 )
 
@@ -52,6 +53,38 @@ def writing(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
+class Revisions:
+    """Tells whether anybody, in this process or another, has committed to a SQLite file.
+
+    One connection of its own, opened when it is asked first, that never writes and never waits.
+    Thread-safe; the caller closes it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._opened: PoolProxiedConnection | None = None
+
+    def now(self) -> int:
+        """A number that is another one after every commit but this connection's own."""
+        with self._lock, _translated():
+            return int(self._connection().execute("PRAGMA data_version").fetchone()[0])
+
+    def close(self) -> None:
+        """Closes the connection."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.invalidate()  # its settings are not those of the pool's others
+                self._opened = None
+
+    def _connection(self) -> Any:
+        if self._opened is None:
+            self._opened = self._engine.raw_connection()
+            driver: Any = self._opened.driver_connection
+            driver.execute("PRAGMA busy_timeout = 0")
+        return self._opened.driver_connection
+
+
 def _configure(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
@@ -77,17 +110,19 @@ def _translated() -> Iterator[None]:
             f"the store holds something that excludes this: {error.orig}"
         ) from error
     except DatabaseError as error:
-        raise _meaning(error) from error
+        raise _meaning(str(error.orig)) from error
+    except sqlite3.Error as error:
+        raise _meaning(str(error)) from error
 
 
-def _meaning(error: DatabaseError) -> AssayError:
-    text = str(error.orig)
+def _meaning(text: str) -> AssayError:
     if "disk is full" in text or "disk I/O error" in text:
         return DiskFull(f"the store cannot write: {text}; free some space beside it")
     if "locked" in text:
         return Unreachable(f"the store does not answer: {text}; is another program holding it?")
     if "unable to open" in text or "readonly" in text:
-        return PermissionDenied(
+        # Not PermissionDenied: to a device that would say that it is not wanted any more.
+        return Unreachable(
             f"the store cannot be opened or written: {text}; check that its directory is there and "
             "belongs to you"
         )

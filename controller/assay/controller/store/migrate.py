@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from assay.controller.store.engine import reading, writing
 from assay.core.errors import VersionMismatch
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision under ``migrations/versions``; a test keeps the two together."""
 
 

@@ -129,10 +129,14 @@ rounds = Table(
     Column("grants", Integer, nullable=False),
     Column("accepted", Boolean, nullable=False),
     Column("lease_expires_ns", BigInteger),
+    Column("since_ns", BigInteger, nullable=False, comment="when it came to be in its state"),
+    Column("trouble", Text, nullable=False, comment="what last went wrong: code: words"),
     Column("body", LargeBinary, nullable=False, comment="assay.v1.Round as last granted"),
     Index(None, "sweep_id", "state"),
     # Covers the question who has something to do, which is asked a few times a second.
     Index(None, "state", "device_id", "sweep_id"),
+    # Asked every few seconds: whose rounds have ended lately.
+    Index(None, "since_ns"),
 )
 
 round_artifacts = Table(

@@ -14,7 +14,10 @@ from assay.controller.records import (
     DatasetRecord,
     DeviceRecord,
     HeldRound,
+    IdleQueue,
+    LeaseBox,
     OperatorRecord,
+    Outcome,
     Recorded,
     RecordOutcome,
     ResultRecord,
@@ -28,7 +31,8 @@ from assay.controller.records import (
     VariantRecord,
     Wishes,
 )
-from assay.controller.store.engine import reading, writing
+from assay.controller.store.arrival import Arrived, Reported, arrived
+from assay.controller.store.engine import Revisions, reading, writing
 from assay.controller.store.schema import metadata
 from assay.controller.store.tables import (
     administration,
@@ -36,7 +40,10 @@ from assay.controller.store.tables import (
     enrolment,
     leases,
     naming,
+    outcomes,
+    queues,
     recording,
+    resting,
     results,
     sweeps,
 )
@@ -51,6 +58,7 @@ class SqlStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._revisions = Revisions(engine)
 
     def add_token(self, token: TokenRecord) -> None:
         with writing(self._engine) as tx:
@@ -166,10 +174,18 @@ class SqlStore:
             return leases.queued(tx, device_id, limit)
 
     def lease_round(
-        self, device_id: str, lease_ns: int, now_ns: int, *, round_id: str | None = None
+        self,
+        device_id: str,
+        lease_ns: int,
+        now_ns: int,
+        *,
+        round_id: str | None = None,
+        fetch_ns: int = 0,
+        start_ns: int = 0,
     ) -> Round | None:
+        box = LeaseBox(lease_ns, fetch_ns, start_ns)
         with writing(self._engine) as tx:
-            return leases.lease(tx, device_id, lease_ns, now_ns, round_id)
+            return leases.lease(tx, device_id, box, now_ns, round_id)
 
     def held_rounds(self, device_id: str) -> list[Round]:
         return [held.round for held in self.leases(device_id) if not held.cancelled]
@@ -177,6 +193,13 @@ class SqlStore:
     def admission(self, device_id: str) -> Admission:
         with reading(self._engine) as tx:
             return leases.admission(tx, device_id)
+
+    def resting(self) -> Mapping[str, Admission]:
+        with reading(self._engine) as tx:
+            return resting.resting(tx)
+
+    def revision(self) -> int | None:
+        return self._revisions.now() if self._engine.dialect.name == "sqlite" else None
 
     def standing(self, device_id: str) -> Standing:
         with reading(self._engine) as tx:
@@ -194,17 +217,41 @@ class SqlStore:
         with writing(self._engine) as tx:
             leases.accept(tx, round_id, fence)
 
-    def release_round(self, round_id: str, fence: int, max_grants: int) -> RoundState | None:
+    def release_round(
+        self, round_id: str, fence: int, max_grants: int, now_ns: int, trouble: str = ""
+    ) -> RoundState | None:
         with writing(self._engine) as tx:
-            return leases.release(tx, round_id, fence, max_grants)
+            return leases.release(tx, round_id, fence, max_grants, now_ns, trouble)
 
-    def finish_round(self, round_id: str, fence: int, state: RoundState) -> bool:
+    def finish_round(self, round_id: str, fence: int, state: RoundState, now_ns: int) -> bool:
         with writing(self._engine) as tx:
-            return leases.finish(tx, round_id, fence, state)
+            return leases.finish(tx, round_id, fence, state, now_ns)
 
-    def expire_leases(self, now_ns: int, max_grants: int) -> list[str]:
+    def expire_leases(
+        self, now_ns: int, max_grants: int, *, delivery_ns: int = 0, trouble: str = ""
+    ) -> list[str]:
         with writing(self._engine) as tx:
-            return leases.expire(tx, now_ns, max_grants)
+            return leases.expire(tx, now_ns, max_grants, delivery_ns, trouble)
+
+    def idle_queues(self) -> list[IdleQueue]:
+        with reading(self._engine) as tx:
+            return queues.idle(tx)
+
+    def last_work_ns(self, device_id: str, never_taken: str) -> int:
+        with reading(self._engine) as tx:
+            return queues.last_work_ns(tx, device_id, never_taken)
+
+    def fail_queue(self, queue: IdleQueue, now_ns: int, trouble: str) -> list[str]:
+        with writing(self._engine) as tx:
+            return queues.fail(tx, queue, now_ns, trouble)
+
+    def ended_lately(self, after_ns: int) -> frozenset[str]:
+        with reading(self._engine) as tx:
+            return outcomes.ended_lately(tx, after_ns)
+
+    def last_outcomes(self, device_id: str, limit: int) -> list[Outcome]:
+        with reading(self._engine) as tx:
+            return outcomes.last_outcomes(tx, device_id, limit)
 
     def may_read(self, device_id: str, digest: str) -> bool:
         with reading(self._engine) as tx:
@@ -239,13 +286,13 @@ class SqlStore:
             return administration.prune_audit(tx, before_ns)
 
     def record(
-        self, device_id: str, results: Sequence[tuple[str, int, str, bytes]], now_ns: int
+        self, device_id: str, results: Sequence[Reported], now_ns: int
     ) -> list[RecordOutcome]:
-        (recorded,) = self.record_all([(device_id, results)], now_ns)
+        (recorded,) = self.record_all([(device_id, [arrived(one) for one in results])], now_ns)
         return [item.outcome for item in recorded]
 
     def record_all(
-        self, batches: Sequence[tuple[str, Sequence[tuple[str, int, str, bytes]]]], now_ns: int
+        self, batches: Sequence[tuple[str, Sequence[Arrived]]], now_ns: int
     ) -> list[list[Recorded]]:
         with writing(self._engine) as tx:
             return recording.record_all(tx, batches, now_ns)
@@ -295,4 +342,5 @@ class SqlStore:
         ]
 
     def close(self) -> None:
+        self._revisions.close()
         self._engine.dispose()

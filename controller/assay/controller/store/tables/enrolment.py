@@ -6,13 +6,36 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    LargeBinary,
+    Row,
+    String,
+    bindparam,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from assay.controller.records import DeviceRecord, DeviceState, Duty, TokenRecord
 from assay.controller.store.schema import devices, tokens
 from assay.core.convert import from_bytes, to_bytes
 from assay.core.errors import AlreadyExists, NotFound, Unauthenticated
 from assay.core.model import DeviceFacts
+
+# Signs of life come by the thousand: the statements are built once.
+_DEVICE = select(devices).where(devices.c.device_id == bindparam("id", type_=String))
+_SEEN = (
+    update(devices)
+    .where(
+        devices.c.device_id == bindparam("id", type_=String),
+        or_(devices.c.last_seen_ns.is_(None), devices.c.last_seen_ns <= bindparam("now_ns")),
+    )
+    .values(last_seen_ns=bindparam("now_ns", type_=BigInteger))
+)
+_TOLD = _SEEN.values(facts=bindparam("facts", type_=LargeBinary))
 
 
 def add_token(tx: Connection, token: TokenRecord) -> None:
@@ -118,14 +141,16 @@ def update_device(tx: Connection, record: DeviceRecord) -> None:
 
 def seen(tx: Connection, signs: Sequence[tuple[str, DeviceFacts | None, int]]) -> None:
     """Signs of life; one that is older than what is noted changes nothing."""
+    alive = [
+        {"id": device_id, "now_ns": now_ns} for device_id, facts, now_ns in signs if facts is None
+    ]
+    if alive:
+        tx.execute(_SEEN, alive)
     for device_id, facts, now_ns in signs:
-        values: dict[str, Any] = {"last_seen_ns": now_ns}
         if facts is not None:
-            values["facts"] = to_bytes(facts)
-        newer = or_(devices.c.last_seen_ns.is_(None), devices.c.last_seen_ns <= now_ns)
-        tx.execute(update(devices).where(devices.c.device_id == device_id, newer).values(**values))
-        if facts is not None:
-            _note_shares(tx, device_id)
+            told = {"id": device_id, "now_ns": now_ns, "facts": to_bytes(facts)}
+            if tx.execute(_TOLD, told).rowcount:
+                _note_shares(tx, device_id)
 
 
 def set_duty(tx: Connection, device_ids: Iterable[str], duty: Duty, reason: str) -> None:
@@ -138,7 +163,7 @@ def set_duty(tx: Connection, device_ids: Iterable[str], duty: Duty, reason: str)
 
 
 def _note_shares(tx: Connection, device_id: str) -> None:
-    row = tx.execute(select(devices).where(devices.c.device_id == device_id)).first()
+    row = tx.execute(_DEVICE, {"id": device_id}).first()
     if row is not None and (shares := _shares(_device(row))) != row.shares:
         tx.execute(update(devices).where(devices.c.device_id == device_id).values(shares=shares))
 

@@ -28,6 +28,7 @@ from assay.controller.records import (
     DeviceState,
     Duty,
     HeldRound,
+    LeaseBox,
     RoundRecord,
     RoundState,
     Standing,
@@ -114,7 +115,7 @@ def queued(tx: Connection, device_id: str, limit: int) -> list[RoundRecord]:
 
 
 def lease(
-    tx: Connection, device_id: str, lease_ns: int, now_ns: int, round_id: str | None
+    tx: Connection, device_id: str, box: LeaseBox, now_ns: int, round_id: str | None
 ) -> Round | None:
     """Grants one round; see :meth:`Store.lease_round`."""
     device = tx.execute(
@@ -132,7 +133,7 @@ def lease(
     if round_id is not None:
         query = query.where(rounds.c.round_id == round_id)
     row = tx.execute(query, {"device_id": device_id}).first()
-    return None if row is None else _grant(tx, row, lease_ns, now_ns)
+    return None if row is None else _grant(tx, row, box, now_ns)
 
 
 def held(tx: Connection, device_id: str) -> list[HeldRound]:
@@ -185,29 +186,33 @@ def accept(tx: Connection, round_id: str, fence: int) -> None:
     )
 
 
-def finish(tx: Connection, round_id: str, fence: int, state: RoundState) -> bool:
+def finish(tx: Connection, round_id: str, fence: int, state: RoundState, now_ns: int) -> bool:
     """Ends a round by the current fence."""
     row = _locked(tx, rounds.c.round_id == round_id).first()
     if row is None:
         raise NotFound(f"no round {round_id!r}")
     if row.fence != fence or row.state not in (RoundState.QUEUED.value, RoundState.LEASED.value):
         return False
-    _set(tx, round_id, state)
+    _set(tx, round_id, state, now_ns, "")
     return True
 
 
-def release(tx: Connection, round_id: str, fence: int, max_grants: int) -> RoundState | None:
+def release(
+    tx: Connection, round_id: str, fence: int, max_grants: int, now_ns: int, trouble: str
+) -> RoundState | None:
     """Ends a lease whose device no longer holds it."""
     held_now = rounds.c.state == RoundState.LEASED.value
     row = _locked(tx, rounds.c.round_id == round_id, rounds.c.fence == fence, held_now).first()
-    return None if row is None else _take_back(tx, [row], max_grants)[round_id]
+    return None if row is None else _take_back(tx, [row], max_grants, now_ns, trouble)[round_id]
 
 
-def expire(tx: Connection, now_ns: int, max_grants: int) -> list[str]:
+def expire(
+    tx: Connection, now_ns: int, max_grants: int, delivery_ns: int, trouble: str
+) -> list[str]:
     """Ends every lease that ran out; returns the rounds' ids."""
-    over = rounds.c.lease_expires_ns <= now_ns
+    over = rounds.c.lease_expires_ns <= now_ns - delivery_ns
     rows = _locked(tx, rounds.c.state == RoundState.LEASED.value, over).all()
-    return sorted(_take_back(tx, rows, max_grants))
+    return sorted(_take_back(tx, rows, max_grants, now_ns, trouble))
 
 
 def may_read(tx: Connection, device_id: str, digest: str) -> bool:
@@ -256,14 +261,21 @@ def _split(shares: str) -> frozenset[str]:
     return frozenset(shares.split("\n"))
 
 
-def _grant(tx: Connection, row: Row[Any], lease_ns: int, now_ns: int) -> Round:
+def _grant(tx: Connection, row: Row[Any], box: LeaseBox, now_ns: int) -> Round:
     fence = row.fence + 1
     planned = from_bytes(row.body, Round)
     runs = tuple(
         replace(run, attempt_id=f"{row.round_id}.{fence}.{position}")
         for position, run in enumerate(planned.runs)
     )
-    granted = replace(planned, fence=fence, lease_ns=lease_ns, runs=runs)
+    granted = replace(
+        planned,
+        fence=fence,
+        lease_ns=box.lease_ns,
+        fetch_ns=box.fetch_ns,
+        start_ns=box.start_ns,
+        runs=runs,
+    )
     tx.execute(
         update(rounds)
         .where(rounds.c.round_id == row.round_id)
@@ -272,7 +284,8 @@ def _grant(tx: Connection, row: Row[Any], lease_ns: int, now_ns: int) -> Round:
             fence=fence,
             grants=row.grants + 1,
             accepted=False,
-            lease_expires_ns=now_ns + lease_ns,
+            lease_expires_ns=now_ns + granted.lease_ns,
+            since_ns=now_ns,
             body=to_bytes(granted),
         )
     )
@@ -301,7 +314,9 @@ def _insert_attempts(tx: Connection, device_id: str, granted: Round) -> None:
         tx.execute(insert(attempts), values)
 
 
-def _take_back(tx: Connection, rows: Sequence[Row[Any]], max_grants: int) -> dict[str, RoundState]:
+def _take_back(
+    tx: Connection, rows: Sequence[Row[Any]], max_grants: int, now_ns: int, trouble: str
+) -> dict[str, RoundState]:
     ended: dict[str, RoundState] = {}
     for row in rows:
         if row.sweep_state == SweepState.CANCELLED.value:
@@ -310,7 +325,7 @@ def _take_back(tx: Connection, rows: Sequence[Row[Any]], max_grants: int) -> dic
             state = RoundState.FAILED
         else:
             state = RoundState.QUEUED
-        _set(tx, row.round_id, state)
+        _set(tx, row.round_id, state, now_ns, "" if state is RoundState.CANCELLED else trouble)
         ended[row.round_id] = state
     return ended
 
@@ -332,9 +347,9 @@ def _locked(tx: Connection, *conditions: ColumnElement[bool]) -> CursorResult[An
     return tx.execute(query)
 
 
-def _set(tx: Connection, round_id: str, state: RoundState) -> None:
+def _set(tx: Connection, round_id: str, state: RoundState, now_ns: int, trouble: str) -> None:
     tx.execute(
         update(rounds)
         .where(rounds.c.round_id == round_id)
-        .values(state=state.value, lease_expires_ns=None)
+        .values(state=state.value, lease_expires_ns=None, since_ns=now_ns, trouble=trouble)
     )

@@ -122,6 +122,8 @@ def round_record(row: Row[Any]) -> RoundRecord:
         runs=from_bytes(row.body, Round).runs,
         lease_expires_ns=row.lease_expires_ns,
         grants=row.grants,
+        since_ns=row.since_ns,
+        trouble=row.trouble,
     )
 
 
@@ -200,6 +202,8 @@ def _round_values(sweep_name: str, record: RoundRecord) -> dict[str, Any]:
         "grants": record.grants,
         "accepted": False,
         "lease_expires_ns": record.lease_expires_ns,
+        "since_ns": record.since_ns,
+        "trouble": record.trouble,
         "body": to_bytes(body),
     }
 

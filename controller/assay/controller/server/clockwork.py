@@ -1,0 +1,121 @@
+"""What the controller does by the clock: signs of life, retries, leases, queues, duty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from assay.controller.metrics.tally import Tally
+from assay.controller.planning import health, scheduler, sweeps, timers
+from assay.controller.records import AuditRecord, DeviceRecord, Role
+from assay.controller.server.presence import Presence
+from assay.controller.store.base import Store
+from assay.core import log
+from assay.core.errors import NotFound
+
+_S = 1_000_000_000
+_QUEUES_EVERY_NS = 10 * _S
+_DUTY_EVERY_NS = 2 * _S
+# What is being committed just now may carry an earlier time.
+_OVERLAP_NS = 30 * _S
+
+_log = log.get(__name__)
+
+
+class Clockwork:
+    """Blocking; :meth:`tick` is called about once a second, by one thread at a time."""
+
+    def __init__(
+        self, store: Store, presence: Presence, tally: Tally, now_ns: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._presence = presence
+        self._tally = tally
+        self._now_ns = now_ns
+        self._started_ns = now_ns()
+        self._queues_ns = self._duty_ns = self._started_ns
+        self._judged: dict[str, tuple[str, ...]] = {}
+
+    def tick(self) -> None:
+        """Does what is due; what the store refuses is tried again with the next tick."""
+        now_ns = self._now_ns()
+        self._presence.flush(now_ns)
+        sweeps.tend(self._store)
+        if now_ns - self._duty_ns >= _DUTY_EVERY_NS:
+            self._judge_devices(now_ns)
+        silences_ns = self._presence.silences_ns(now_ns)
+        if not scheduler.may_expire(
+            started_ns=self._started_ns, now_ns=now_ns, silences_ns=silences_ns
+        ):
+            return
+        self._expire_leases(now_ns)
+        if now_ns - self._queues_ns >= _QUEUES_EVERY_NS:
+            self._queues_ns = now_ns
+            self._fail_queues(now_ns)
+
+    def _expire_leases(self, now_ns: int) -> None:
+        for round_id in self._store.expire_leases(
+            now_ns,
+            scheduler.MAX_GRANTS,
+            delivery_ns=scheduler.DELIVERY_NS,
+            trouble=f"{timers.LEASE_EXPIRED}: its device did not end it in time",
+        ):
+            self._tally.troubled(timers.LEASE_EXPIRED)
+            _log.warning("lease expired", round_id=round_id)
+
+    def _fail_queues(self, now_ns: int) -> None:
+        """Rounds that nobody takes fail, so that their sweep ends."""
+        for queue in self._store.idle_queues():
+            limits = timers.limits_of(self._store.sweep(queue.sweep_id).spec_json)
+            if not timers.waits_too_long(queue, 0, limits, now_ns):
+                continue
+            worked_ns = self._store.last_work_ns(queue.device_id, timers.QUEUE_TIMEOUT)
+            if not timers.waits_too_long(queue, worked_ns, limits, now_ns):
+                continue
+            trouble = timers.queue_trouble(self._store.device(queue.device_id), limits)
+            for round_id in self._store.fail_queue(queue, now_ns, trouble):
+                self._tally.troubled(timers.QUEUE_TIMEOUT)
+                _log.warning(
+                    "round not taken in time",
+                    round_id=round_id,
+                    sweep_id=queue.sweep_id,
+                    device_id=queue.device_id,
+                    trouble=trouble,
+                )
+
+    def _judge_devices(self, now_ns: int) -> None:
+        """Devices whose rounds come to nothing are taken off duty."""
+        after_ns, self._duty_ns = self._duty_ns - _OVERLAP_NS, now_ns
+        for device_id in sorted(self._store.ended_lately(after_ns)):
+            outcomes = self._store.last_outcomes(device_id, health.STRIKES)
+            newest = tuple(outcome.round_id for outcome in outcomes)
+            # Once for each round that ends: an operator who puts it back to work is not overruled.
+            if self._judged.get(device_id) == newest:
+                continue
+            self._judged[device_id] = newest
+            try:
+                device = self._store.device(device_id)
+            except NotFound:
+                continue
+            after = health.struck_out(device, outcomes)
+            if after != device:
+                self._store.update_device(after)
+                self._store.add_audit(_entry(after, now_ns))
+                _log.error(
+                    "device taken off duty",
+                    device=after.name,
+                    device_id=device_id,
+                    reason=after.duty_reason,
+                )
+
+
+def _entry(device: DeviceRecord, now_ns: int) -> AuditRecord:
+    return AuditRecord(
+        at_ns=now_ns,
+        actor="controller",
+        role=Role.OPERATOR,
+        origin="home",
+        action="device cordon",
+        subject=device.name,
+        outcome="ok",
+        detail=device.duty_reason,
+    )
