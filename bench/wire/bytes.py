@@ -29,6 +29,7 @@ from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from assay.controller.blobs.encodings import Encodings, Offer
+from assay.controller.blobs.zeros import mask_of
 from assay.core.cas import ContentStore
 from assay.core.encoding import Encoding, decoded, encode, window_log
 from assay.core.listing import print_rows
@@ -74,7 +75,7 @@ def measure(model: Path, folder: Path) -> Iterator[dict[str, Any]]:
         alone = encodings.offer(digest, {Encoding.IDENTITY, Encoding.ZSTD}, [], _MEMORY_BYTES)
         patch = folder / "patch"
         making, undoing = (
-            _cost(verb, content.path(digest), patch, content.path(base))
+            _cost(verb, content.path(digest), patch, content.path(base), offer.encoding)
             for verb in ("make", "undo")
         )
         yield {
@@ -115,31 +116,37 @@ def _received(
         return
     sent = encodings.read(digest, offer.encoding, offer.base, 0)
     base = content.path(offer.base) if offer.base else None
-    yield from decoded(sent, size_bytes, offer.window_log, base)
+    masked = offer.encoding is Encoding.ZSTD_MASKED_PATCH
+    yield from decoded(sent, size_bytes, offer.window_log, base, masked=masked)
 
 
-def _cost(verb: str, target: Path, patch: Path, base: Path) -> dict[str, float]:
+def _cost(verb: str, target: Path, patch: Path, base: Path, encoding: Encoding) -> dict[str, float]:
     """CPU seconds and MB of memory beyond an idle interpreter's, in a process of its own."""
     command = [sys.executable, "-m", "bench.wire.bytes", "--child", verb]
     done = subprocess.run(
-        [*command, str(target), str(patch), str(base)], check=True, capture_output=True, text=True
+        [*command, str(target), str(patch), str(base), encoding.value],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return cast("dict[str, float]", json.loads(done.stdout))
 
 
-def _child(verb: str, target: str, patch: str, base: str) -> int:
+def _child(verb: str, target: str, patch: str, base: str, encoding: str) -> int:
+    masked = encoding == Encoding.ZSTD_MASKED_PATCH.value
     # ru_maxrss would hold the parent's memory too.
     Path("/proc/self/clear_refs").write_text("5")
     idle_kib = _peak_kib()
     before = time.process_time()
     if verb == "make":
-        encode(Path(target), Path(patch), Path(base))
+        mask = mask_of(Path(base), Path(target)) if masked else None
+        encode(Path(target), Path(patch), Path(base), mask)
     else:
         size_bytes = Path(target).stat().st_size
         window = window_log(size_bytes, Path(base).stat().st_size)
         with Path(patch).open("rb") as file:
             chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
-            for _piece in decoded(chunks, size_bytes, window, Path(base)):
+            for _piece in decoded(chunks, size_bytes, window, Path(base), masked=masked):
                 pass
     spent = time.process_time() - before
     grown = _peak_kib() - idle_kib
