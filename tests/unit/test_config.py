@@ -30,6 +30,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "spool_quota_bytes": ("1048576", 1 << 20),
     "sampler_hz": ("20", 20.0),
     "start_temperature_c": ("55.5", 55.5),
+    "trusted_publishers": ("/etc/a.pub,/etc/b.pub", (Path("/etc/a.pub"), Path("/etc/b.pub"))),
     "sysroot": ("/tmp/root", Path("/tmp/root")),
     "metrics_port": ("9100", 9100),
     "metrics_host": ("0.0.0.0", "0.0.0.0"),

@@ -30,6 +30,10 @@ PROVOKED_BY = {
         "integration/test_measure.py",
         "test_another_file_than_asked_for_is_not_measured",
     ),
+    "unsigned_artifact": (
+        "integration/test_signatures.py",
+        "test_what_its_publisher_signed_is_run_and_nothing_else_is",
+    ),
     "runtime_absent": BLAME,
     "runtime_rejected": BLAME,
     "bad_inputs": BLAME,

@@ -97,6 +97,13 @@ def read_size(raw: Any) -> int:
     return int(match[1]) * _SIZE_UNITS[match[2]]
 
 
+def _paths(raw: Any) -> tuple[Path, ...]:
+    items = raw.split(",") if isinstance(raw, str) else raw
+    if not isinstance(items, list) or not items:
+        raise ValueError(f"{raw!r} is not a list of files; leave it out to ask for none")
+    return tuple(_path(item) for item in items)
+
+
 def _number(low: float, high: float) -> Callable[[Any], float]:
     def read(raw: Any) -> float:
         try:
@@ -177,6 +184,14 @@ class AgentConfig:
         default=None,
         metadata=_about(
             _number(0.0, 120.0), "CELSIUS", "Runs start at or below it; by board if not given."
+        ),
+    )
+    trusted_publishers: tuple[Path, ...] | None = field(
+        default=None,
+        metadata=_about(
+            _paths,
+            "FILES",
+            "Keys (.pub): what none of them signed is not run; off if not given.",
         ),
     )
     sysroot: Path = field(

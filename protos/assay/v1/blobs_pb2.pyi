@@ -33,6 +33,13 @@ class _EncodingEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """one zstd frame"""
     ENCODING_ZSTD_PATCH: _Encoding.ValueType  # 3
     """one zstd frame over a reference prefix: the content of base"""
+    ENCODING_ZSTD_MASKED_PATCH: _Encoding.ValueType  # 4
+    """Two zstd frames: a mask of words of base, and one over a reference prefix: the content of base
+    with these words cleared. The mask, numbers little-endian: uint32 spans; for each span uint32
+    offset in bytes, uint32 words of 4 bytes; then for each span a bit for each word, lowest first,
+    padded to whole bytes; set: cleared. Spans ascend and do not overlap; at most 16384. The first
+    frame's window is at most 2^21.
+    """
 
 class Encoding(_Encoding, metaclass=_EncodingEnumTypeWrapper): ...
 
@@ -43,6 +50,13 @@ ENCODING_ZSTD: Encoding.ValueType  # 2
 """one zstd frame"""
 ENCODING_ZSTD_PATCH: Encoding.ValueType  # 3
 """one zstd frame over a reference prefix: the content of base"""
+ENCODING_ZSTD_MASKED_PATCH: Encoding.ValueType  # 4
+"""Two zstd frames: a mask of words of base, and one over a reference prefix: the content of base
+with these words cleared. The mask, numbers little-endian: uint32 spans; for each span uint32
+offset in bytes, uint32 words of 4 bytes; then for each span a bit for each word, lowest first,
+padded to whole bytes; set: cleared. Spans ascend and do not overlap; at most 16384. The first
+frame's window is at most 2^21.
+"""
 Global___Encoding: typing_extensions.TypeAlias = Encoding
 
 @typing.final
@@ -118,7 +132,7 @@ class OfferResponse(google.protobuf.message.Message):
     WINDOW_LOG_FIELD_NUMBER: builtins.int
     encoding: Global___Encoding.ValueType
     base: builtins.str
-    """Only for ZSTD_PATCH."""
+    """Only for ZSTD_PATCH and ZSTD_MASKED_PATCH."""
     wire_bytes: builtins.int
     """Bytes that Read will send from offset 0."""
     window_log: builtins.int
@@ -134,6 +148,44 @@ class OfferResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["base", b"base", "encoding", b"encoding", "window_log", b"window_log", "wire_bytes", b"wire_bytes"]) -> None: ...
 
 Global___OfferResponse: typing_extensions.TypeAlias = OfferResponse
+
+@typing.final
+class SignaturesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGESTS_FIELD_NUMBER: builtins.int
+    @property
+    def digests(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """At most 1000, each named in a lease of this device."""
+
+    def __init__(
+        self,
+        *,
+        digests: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digests", b"digests"]) -> None: ...
+
+Global___SignaturesRequest: typing_extensions.TypeAlias = SignaturesRequest
+
+@typing.final
+class SignaturesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENVELOPES_FIELD_NUMBER: builtins.int
+    @property
+    def envelopes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Whole DSSE envelopes (JSON), the newest first, 3 MiB at most. The payload is of type
+        "application/vnd.assay.artifacts+json".
+        """
+
+    def __init__(
+        self,
+        *,
+        envelopes: collections.abc.Iterable[builtins.bytes] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["envelopes", b"envelopes"]) -> None: ...
+
+Global___SignaturesResponse: typing_extensions.TypeAlias = SignaturesResponse
 
 @typing.final
 class ReadRequest(google.protobuf.message.Message):

@@ -44,6 +44,11 @@ class BlobsStub(object):
                 request_serializer=assay_dot_v1_dot_blobs__pb2.OfferRequest.SerializeToString,
                 response_deserializer=assay_dot_v1_dot_blobs__pb2.OfferResponse.FromString,
                 _registered_method=True)
+        self.Signatures = channel.unary_unary(
+                '/assay.v1.Blobs/Signatures',
+                request_serializer=assay_dot_v1_dot_blobs__pb2.SignaturesRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_blobs__pb2.SignaturesResponse.FromString,
+                _registered_method=True)
         self.Read = channel.unary_stream(
                 '/assay.v1.Blobs/Read',
                 request_serializer=assay_dot_v1_dot_blobs__pb2.ReadRequest.SerializeToString,
@@ -69,6 +74,14 @@ class BlobsServicer(object):
     def Offer(self, request, context):
         """The encoding of a file that costs the fewest bytes on the wire, by what the device can decode
         and holds already. Errors as Read. A controller that does not know this call sends IDENTITY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Signatures(self, request, context):
+        """What publishers have signed about these artifacts, for devices that ask for it; none is no
+        error. Errors as Read. Whether a signature holds is for the device to find out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,6 +116,11 @@ def add_BlobsServicer_to_server(servicer, server):
                     servicer.Offer,
                     request_deserializer=assay_dot_v1_dot_blobs__pb2.OfferRequest.FromString,
                     response_serializer=assay_dot_v1_dot_blobs__pb2.OfferResponse.SerializeToString,
+            ),
+            'Signatures': grpc.unary_unary_rpc_method_handler(
+                    servicer.Signatures,
+                    request_deserializer=assay_dot_v1_dot_blobs__pb2.SignaturesRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_blobs__pb2.SignaturesResponse.SerializeToString,
             ),
             'Read': grpc.unary_stream_rpc_method_handler(
                     servicer.Read,
@@ -169,6 +187,33 @@ class Blobs(object):
             '/assay.v1.Blobs/Offer',
             assay_dot_v1_dot_blobs__pb2.OfferRequest.SerializeToString,
             assay_dot_v1_dot_blobs__pb2.OfferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Signatures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.v1.Blobs/Signatures',
+            assay_dot_v1_dot_blobs__pb2.SignaturesRequest.SerializeToString,
+            assay_dot_v1_dot_blobs__pb2.SignaturesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,22 @@ _BlobsOfferType = typing_extensions.TypeVar(
     ],
 )
 
+_BlobsSignaturesType = typing_extensions.TypeVar(
+    '_BlobsSignaturesType',
+    grpc.UnaryUnaryMultiCallable[
+        assay.v1.blobs_pb2.SignaturesRequest,
+        assay.v1.blobs_pb2.SignaturesResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.blobs_pb2.SignaturesRequest,
+        assay.v1.blobs_pb2.SignaturesResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        assay.v1.blobs_pb2.SignaturesRequest,
+        assay.v1.blobs_pb2.SignaturesResponse,
+    ],
+)
+
 _BlobsReadType = typing_extensions.TypeVar(
     '_BlobsReadType',
     grpc.UnaryStreamMultiCallable[
@@ -89,7 +105,7 @@ _BlobsWriteType = typing_extensions.TypeVar(
     ],
 )
 
-class BlobsStub(typing.Generic[_BlobsFindMissingType, _BlobsOfferType, _BlobsReadType, _BlobsWriteType]):
+class BlobsStub(typing.Generic[_BlobsFindMissingType, _BlobsOfferType, _BlobsSignaturesType, _BlobsReadType, _BlobsWriteType]):
     @typing.overload
     def __init__(self: BlobsStub[
         grpc.UnaryUnaryMultiCallable[
@@ -99,6 +115,10 @@ class BlobsStub(typing.Generic[_BlobsFindMissingType, _BlobsOfferType, _BlobsRea
         grpc.UnaryUnaryMultiCallable[
             assay.v1.blobs_pb2.OfferRequest,
             assay.v1.blobs_pb2.OfferResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            assay.v1.blobs_pb2.SignaturesRequest,
+            assay.v1.blobs_pb2.SignaturesResponse,
         ],
         grpc.UnaryStreamMultiCallable[
             assay.v1.blobs_pb2.ReadRequest,
@@ -120,6 +140,10 @@ class BlobsStub(typing.Generic[_BlobsFindMissingType, _BlobsOfferType, _BlobsRea
             assay.v1.blobs_pb2.OfferRequest,
             assay.v1.blobs_pb2.OfferResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            assay.v1.blobs_pb2.SignaturesRequest,
+            assay.v1.blobs_pb2.SignaturesResponse,
+        ],
         grpc.aio.UnaryStreamMultiCallable[
             assay.v1.blobs_pb2.ReadRequest,
             assay.v1.blobs_pb2.ReadResponse,
@@ -136,6 +160,11 @@ class BlobsStub(typing.Generic[_BlobsFindMissingType, _BlobsOfferType, _BlobsRea
     Offer: _BlobsOfferType
     """The encoding of a file that costs the fewest bytes on the wire, by what the device can decode
     and holds already. Errors as Read. A controller that does not know this call sends IDENTITY.
+    """
+
+    Signatures: _BlobsSignaturesType
+    """What publishers have signed about these artifacts, for devices that ask for it; none is no
+    error. Errors as Read. Whether a signature holds is for the device to find out.
     """
 
     Read: _BlobsReadType
@@ -157,6 +186,10 @@ BlobsAsyncStub: typing_extensions.TypeAlias = BlobsStub[
     grpc.aio.UnaryUnaryMultiCallable[
         assay.v1.blobs_pb2.OfferRequest,
         assay.v1.blobs_pb2.OfferResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.blobs_pb2.SignaturesRequest,
+        assay.v1.blobs_pb2.SignaturesResponse,
     ],
     grpc.aio.UnaryStreamMultiCallable[
         assay.v1.blobs_pb2.ReadRequest,
@@ -185,6 +218,16 @@ class BlobsServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[assay.v1.blobs_pb2.OfferResponse, collections.abc.Awaitable[assay.v1.blobs_pb2.OfferResponse]]:
         """The encoding of a file that costs the fewest bytes on the wire, by what the device can decode
         and holds already. Errors as Read. A controller that does not know this call sends IDENTITY.
+        """
+
+    @abc.abstractmethod
+    def Signatures(
+        self,
+        request: assay.v1.blobs_pb2.SignaturesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[assay.v1.blobs_pb2.SignaturesResponse, collections.abc.Awaitable[assay.v1.blobs_pb2.SignaturesResponse]]:
+        """What publishers have signed about these artifacts, for devices that ask for it; none is no
+        error. Errors as Read. Whether a signature holds is for the device to find out.
         """
 
     @abc.abstractmethod

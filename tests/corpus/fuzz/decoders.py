@@ -18,7 +18,7 @@ from assay.controller.identity.certificates import check_request
 from assay.controller.planning.spec import load_spec
 from assay.controller.variants.inputs_file import load_inputs
 from assay.controller.variants.recipe import load_recipe
-from assay.core import bundle
+from assay.core import bundle, dsse, statement
 from assay.core.convert import from_bytes, to_bytes
 from assay.core.encoding import decoded, encode, window_log
 from assay.core.model import Result, Round
@@ -137,6 +137,18 @@ def _trace_seeds() -> Mapping[str, bytes]:
     return {"small": npz_bytes(arrays), "empty": npz_bytes({})}
 
 
+def _envelope(data: bytes, folder: Path) -> None:
+    # The payload too, as if its signature had held.
+    statement.decode(dsse.decode(data).payload)
+
+
+def _envelope_seeds() -> Mapping[str, bytes]:
+    named = (statement.NamedArtifact(run().artifact, "fp32"),)
+    payload = statement.encode(statement.Statement(named, "2026-01-01T00:00:00Z", "a release"))
+    signature = dsse.Signature(bytes(range(64)), "0" * 64)
+    return {"one": dsse.encode(dsse.Envelope(statement.PAYLOAD_TYPE, payload, (signature,)))}
+
+
 def _file(load: Callable[[Path], object], name: str) -> Read:
     def read(data: bytes, folder: Path) -> None:
         path = folder / name
@@ -172,6 +184,7 @@ DECODERS: Mapping[str, Decoder] = {
     "patch": Decoder(_patch, lambda: {"frame": _frame(_BASE)}),
     "bundle": Decoder(_bundle, _bundle_seeds),
     "trace": Decoder(_trace, _trace_seeds),
+    "envelope": Decoder(_envelope, _envelope_seeds),
     "token": Decoder(
         lambda data, _: JoinToken.parse(data.decode(errors="replace")),
         lambda: {"good": f"assay1.{'0' * 8}.{'1' * 32}.{'2' * 64}\n".encode()},

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from assay.agent import config as settings
 from assay.core.errors import CheckFailed, UsageError
 from assay.core.listing import format_option, print_rows
 
@@ -25,24 +26,31 @@ _COLUMNS = ("area", "name", "status", "value", "detail")
     show_default=True,
     help="Another board: a folder with its proc, sys and commands, or an archive of its record.",
 )
+@settings.options("trusted_publishers")
 @format_option
-def doctor_command(sysroot: Path, output_format: str) -> None:
+def doctor_command(
+    sysroot: Path, output_format: str, config_file: Path | None, **given: Any
+) -> None:
     """Say what this board can and cannot measure, and why.
 
     Needs no root and changes nothing. Exits with 1 when nothing can be measured here.
     """
     from assay.agent.examine import can_measure, examine
     from assay.agent.recording.archive import opened
+    from assay.agent.trust import examine_publishers
 
     if not sysroot.exists():
         raise UsageError(f"--sysroot: {sysroot} is neither a folder nor an archive")
     live = sysroot.resolve() == Path("/")
+    trusted = settings.load(config_file, given).trusted_publishers
     with opened(Path("/") if live else sysroot) as root:
         findings = examine(root, _probe_runtimes() if live else ())
+        if live:
+            findings += examine_publishers(trusted)
         measurable = can_measure(findings, root)
     print_rows([asdict(finding) for finding in findings], _COLUMNS, output_format)
     if not measurable:
-        what = "no runtime works here, so nothing can be measured" if live else "no sensor answers"
+        what = "nothing can be measured here: see above" if live else "no sensor answers"
         raise CheckFailed(what)
 
 

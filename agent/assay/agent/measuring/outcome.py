@@ -27,7 +27,9 @@ from assay.core.version import __version__
 from assay.v1 import job_pb2, result_pb2
 
 _DEVICE_CODES = frozenset({"runtime_absent", "disk_full", "unsupported_platform"})
-_MODEL_CODES = frozenset({"runtime_rejected", "bad_inputs", "worker_oom", "not_found"})
+_MODEL_CODES = frozenset(
+    {"runtime_rejected", "bad_inputs", "worker_oom", "not_found", "unsigned_artifact"}
+)
 
 
 def measured_result(

@@ -109,6 +109,12 @@ CATALOGUE: tuple[Code, ...] = (
     Code("fetch_timeout", True, "The run's files were not here in the time allowed.", _AGENT),
     Code("start_timeout", True, "No worker began in the time allowed.", _AGENT),
     Code("model_hash_mismatch", True, "The file to be measured is not the one asked for.", _AGENT),
+    Code(
+        "unsigned_artifact",
+        True,
+        "No publisher this device trusts has signed a file of the run; nothing of it was loaded.",
+        _AGENT,
+    ),
     Code("runtime_absent", True, "The runtime, version or provider is not here.", "worker"),
     Code("runtime_rejected", True, "The runtime refused the model, or to run it.", "worker"),
     Code("bad_inputs", True, "The dataset does not fit the model.", "worker"),

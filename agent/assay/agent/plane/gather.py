@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from assay.agent.measuring.observe import RunPaths
@@ -14,10 +14,11 @@ from assay.core.model import ArtifactRef, RunSpec
 
 
 class Gathered:
-    """The verified file of every digest asked for, or why it is not here."""
+    """The verified file of every digest asked for, or why it is not here. What is ``refused``, by
+    digest, is not fetched."""
 
-    def __init__(self) -> None:
-        self._found: dict[str, Path | AssayError] = {}
+    def __init__(self, refused: Mapping[str, AssayError]) -> None:
+        self._found: dict[str, Path | AssayError] = dict(refused)
 
     def add(self, run: RunSpec, fetcher: Fetcher, limit: Limit) -> None:
         """Fetches what ``run`` needs while ``limit`` lasts; each is read anew once. Raises only

@@ -25,6 +25,7 @@ from assay.agent.plane.gather import Gathered, refs_of
 from assay.agent.plane.limits import Limit
 from assay.agent.plane.quiet import QuietWindow, Stopping
 from assay.agent.plane.rounds import AttemptState, HeldRound, RoundBook, seq_of
+from assay.agent.plane.signatures import Refused
 from assay.agent.plane.spool import Key, Spool
 from assay.core import convert, log
 from assay.core.cas import ContentStore
@@ -59,7 +60,7 @@ class RoundExecutor:
 
     ``announce`` is told how many nanoseconds a timed block will be quiet for; ``drain`` waits until
     results are handed over, at most the seconds given; ``scrapes`` counts requests to the agent's
-    own /metrics so far.
+    own /metrics so far; ``refused`` tells of files, before they are fetched, which may not be used.
     """
 
     book: RoundBook
@@ -75,6 +76,7 @@ class RoundExecutor:
     drain: Callable[[float], object]
     on_released: Callable[[], None]
     scrapes: Callable[[], int] = lambda: 0
+    refused: Refused = lambda _refs, _limit: {}
     clock: Clock = field(default_factory=Clock)
 
     def run(self, stop: threading.Event) -> None:
@@ -115,14 +117,14 @@ class RoundExecutor:
 
     def _gather(self, round_: Round, runs: Sequence[RunSpec], cancel: threading.Event) -> Gathered:
         """Nothing is downloaded for a runtime that is not here."""
-        gathered = Gathered()
         limit = Limit(cancel, round_.fetch_ns, self.clock.boottime_ns)
         here = {facts.name for facts in self.facts().runtimes}
-        for run in runs:
-            if run.runtime.name in here:
-                self._advance(round_, run, AttemptState.FETCHING)
-                gathered.add(run, self.fetcher, limit)
-                self._advance(round_, run, AttemptState.VERIFIED)
+        wanted = [run for run in runs if run.runtime.name in here]
+        gathered = Gathered(self.refused(refs_of(wanted), limit))
+        for run in wanted:
+            self._advance(round_, run, AttemptState.FETCHING)
+            gathered.add(run, self.fetcher, limit)
+            self._advance(round_, run, AttemptState.VERIFIED)
         return gathered
 
     def _attempt(

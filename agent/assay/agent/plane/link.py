@@ -79,6 +79,14 @@ class Link:
             call = _begin(line.stub.FindMissing.future, request, timeout=_CALL_S)
             return frozenset(_result(line, call, packet).digests)
 
+    def signatures(self, digests: Sequence[str]) -> Sequence[bytes]:
+        """``Blobs.Signatures``: the envelopes that name any of these."""
+        request = blobs_pb2.SignaturesRequest(digests=digests)
+        with self._quiet.packet() as packet:
+            line = self._blobs.open()
+            call = _begin(line.stub.Signatures.future, request, timeout=_CALL_S)
+            return tuple(_result(line, call, packet).envelopes)
+
     def offer(self, ref: ArtifactRef, bases: Sequence[str], memory_bytes: int) -> Offer:
         """``Blobs.Offer``: how ``ref`` travels best to a device that holds ``bases`` and can spare
         ``memory_bytes``."""

@@ -34,6 +34,7 @@ from assay.agent.plane.renewal import Renewal, ask_by_child
 from assay.agent.plane.report import Reporter
 from assay.agent.plane.rounds import RoundBook, seq_of
 from assay.agent.plane.session import Session
+from assay.agent.plane.signatures import unsigned
 from assay.agent.plane.spool import Key, Spool
 from assay.agent.platform import require_supported
 from assay.core import log
@@ -221,6 +222,7 @@ class Agent:
             drain=self._reporter.drain,
             on_released=self._on_released,
             scrapes=lambda: self._exporter.scrapes if self._exporter is not None else 0,
+            refused=unsigned(config.trusted_publishers, self._link.signatures),
             clock=self._clock,
         )
 

@@ -26,6 +26,7 @@ from assay.controller.blobs.encodings import Encodings
 from assay.controller.blobs.service import BlobsGuard, BlobsServicer
 from assay.controller.home import Home
 from assay.controller.identity.pki import Authority
+from assay.controller.publishing.envelopes import Envelopes
 from assay.controller.server.listening import listen, server_credentials
 from assay.controller.store import open_store
 from assay.core import log
@@ -55,7 +56,15 @@ def main(home: Home, host: str, port: int) -> None:
         options=SERVER_OPTIONS,
     )
     blobs_pb2_grpc.add_BlobsServicer_to_server(
-        BlobsServicer(store, blobs, Encodings(home.artifacts), time.time_ns, count), server
+        BlobsServicer(
+            store,
+            blobs,
+            Encodings(home.artifacts),
+            time.time_ns,
+            count,
+            Envelopes(home.signatures),
+        ),
+        server,
     )
     identity = Authority(home.pki, dt.datetime.now(dt.UTC)).current_server_identity()
     try:

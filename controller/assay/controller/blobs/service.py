@@ -11,6 +11,7 @@ from assay.controller.blobs.base import Blobs
 from assay.controller.blobs.counting import RECEIVED, SENT, ByteCount
 from assay.controller.blobs.encodings import Encodings
 from assay.controller.blobs.limits import DailyQuota, TransferSlots
+from assay.controller.publishing.envelopes import Envelopes
 from assay.controller.records import Admission
 from assay.controller.server.peer import admitted, device_id_of
 from assay.controller.store.base import Store
@@ -48,7 +49,9 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
         encodings: Encodings,
         now_ns: Callable[[], int],
         count: ByteCount | None = None,
+        envelopes: Envelopes | None = None,
     ) -> None:
+        self._envelopes = envelopes
         self._count = count or ByteCount()
         self._store = store
         self._blobs = blobs
@@ -66,6 +69,18 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
         _check_digests(request.digests)
         missing = [digest for digest in request.digests if not self._blobs.has(digest)]
         return blobs_pb2.FindMissingResponse(digests=missing)
+
+    def Signatures(
+        self, request: blobs_pb2.SignaturesRequest, context: Any
+    ) -> blobs_pb2.SignaturesResponse:
+        """The envelopes that name any of these."""
+        device = admitted(self._store, device_id_of(context))
+        if len(request.digests) > _MAX_DIGESTS:
+            raise BadMessage(f"ask for at most {_MAX_DIGESTS} digests at once")
+        for digest in request.digests:
+            self._check_reader(device, digest)
+        found = self._envelopes.covering(request.digests) if self._envelopes is not None else ()
+        return blobs_pb2.SignaturesResponse(envelopes=found)
 
     def Offer(self, request: blobs_pb2.OfferRequest, context: Any) -> blobs_pb2.OfferResponse:
         """The encoding that costs the fewest bytes."""
@@ -91,10 +106,13 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
 
     def _reader(self, digest: str, context: Any) -> Admission:
         device = admitted(self._store, device_id_of(context))
+        self._check_reader(device, digest)
+        return device
+
+    def _check_reader(self, device: Admission, digest: str) -> None:
         _check_digests([digest])
         if not self._store.may_read(device.device_id, digest):
             raise PermissionDenied(f"no lease of device {device.name} names artifact {digest}")
-        return device
 
     def Read(
         self, request: blobs_pb2.ReadRequest, context: Any

@@ -110,6 +110,10 @@ REASONS: dict[str, Reason] = {
     ),
     "worker_timeout": Reason("the run outlived its time box", "use a shorter profile or less load"),
     "corrupt_artifact": Reason("the file arrived damaged", "check network and storage, then retry"),
+    "unsigned_artifact": Reason(
+        "the device trusts no publisher that signed its files",
+        "sign them (`assay publish sign`), or trust the key there",
+    ),
     "disk_full": Reason("the device's disk was full", "free space there"),
     "sampler_error": Reason("a sensor stopped answering", "check the sensor"),
     "lease_lost": Reason("the device lost its lease", "check its connection, then retry"),
