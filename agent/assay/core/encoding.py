@@ -1,8 +1,10 @@
 """How artifacts travel: as they are, compressed, or as a difference from one that is there already.
 
 A patch is a zstd frame over a reference prefix, the base's content, found again by long-distance
-matching; the window must span both, so both fit in memory on either side. What comes out is checked
-by its digest like everything else, so a wrong base is no worse than a flipped bit.
+matching; the window must span both, so both fit in memory on either side. A masked patch is two
+frames: a :class:`Mask` of the words of the base that are nought now, and a patch over the base with
+these cleared. What comes out is checked by its digest like everything else, so a wrong base is no
+worse than a flipped bit.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from assay.core.errors import CorruptArtifact
+from assay.core.mask import Mask, most_mask_bytes
 
 _LEVEL = 3
 _CHUNK_BYTES = 1 << 20
@@ -30,6 +34,12 @@ class Encoding(enum.Enum):
     IDENTITY = "identity"
     ZSTD = "zstd"
     ZSTD_PATCH = "zstd_patch"
+    ZSTD_MASKED_PATCH = "zstd_masked_patch"
+
+    @property
+    def has_base(self) -> bool:
+        """Whether it rests on another artifact."""
+        return self in (Encoding.ZSTD_PATCH, Encoding.ZSTD_MASKED_PATCH)
 
 
 def encodings_here() -> tuple[Encoding, ...]:
@@ -47,8 +57,9 @@ def window_log(size_bytes: int, base_bytes: int = 0) -> int:
     return needed if base_bytes else min(needed, _PLAIN_WINDOW_LOG)
 
 
-def encode(source: Path, target: Path, base: Path | None = None) -> None:
-    """Writes ``source`` as one zstd frame to ``target``, against ``base`` where one is given."""
+def encode(source: Path, target: Path, base: Path | None = None, mask: Mask | None = None) -> None:
+    """Writes ``source`` to ``target``: one zstd frame, against ``base`` where one is given; with a
+    ``mask`` of the base its frame comes first."""
     zstd = _zstd()
     size_bytes = source.stat().st_size
     parameter = zstd.CompressionParameter
@@ -59,10 +70,13 @@ def encode(source: Path, target: Path, base: Path | None = None) -> None:
     prefix = None
     if base is not None:
         options[parameter.enable_long_distance_matching] = 1
-        prefix = zstd.ZstdDict(base.read_bytes(), is_raw=True).as_prefix
+        prefix = _prefix(base, mask)
     compressor = zstd.ZstdCompressor(options=options, zstd_dict=prefix)
     compressor.set_pledged_input_size(size_bytes)
     with source.open("rb") as read, target.open("wb") as write:
+        if mask is not None:
+            own = {parameter.compression_level: _LEVEL, parameter.window_log: _PLAIN_WINDOW_LOG}
+            write.write(zstd.compress(mask.to_bytes(), options=own))
         while chunk := read.read(_CHUNK_BYTES):
             write.write(compressor.compress(chunk))
         write.write(compressor.flush())
@@ -71,44 +85,73 @@ def encode(source: Path, target: Path, base: Path | None = None) -> None:
 
 
 def decoded(
-    chunks: Iterable[bytes], size_bytes: int, window: int, base: Path | None = None
+    chunks: Iterable[bytes],
+    size_bytes: int,
+    window: int,
+    base: Path | None = None,
+    *,
+    masked: bool = False,
 ) -> Iterator[bytes]:
-    """What ``chunks`` decode to, a piece of at most 1 MiB at a time.
+    """What ``chunks`` decode to, a piece of at most 1 MiB at a time; ``masked`` where the frame of
+    a mask of ``base`` comes first.
 
-    :class:`CorruptArtifact` as soon as more than ``size_bytes`` come out, where the frame asks for
+    :class:`CorruptArtifact` as soon as more than ``size_bytes`` come out, where a frame asks for
     a larger window than 2 to the ``window`` bytes, is broken, ends early, or is not the end.
     """
-    zstd = _zstd()
-    options = {zstd.DecompressionParameter.window_log_max: min(window, LARGEST_WINDOW_LOG)}
+    arriving = iter(chunks)
     prefix = None
     if base is not None:
-        if base.stat().st_size < _LEAST_BASE_BYTES:
+        base_bytes = base.stat().st_size
+        if base_bytes < _LEAST_BASE_BYTES:
             raise CorruptArtifact("its base is too short to be one")
-        prefix = zstd.ZstdDict(base.read_bytes(), is_raw=True).as_prefix
-    decompressor = zstd.ZstdDecompressor(zstd_dict=prefix, options=options)
-    left = size_bytes
+        mask = None
+        if masked:
+            first = _decompressor(_PLAIN_WINDOW_LOG)
+            mask_data = b"".join(_frame(first, arriving, most_mask_bytes(base_bytes)))
+            mask = Mask.from_bytes(mask_data, base_bytes)
+            arriving = chain([first.unused_data], arriving)
+        prefix = _prefix(base, mask)
+    decompressor = _decompressor(min(window, LARGEST_WINDOW_LOG), prefix)
+    yield from _frame(decompressor, arriving, size_bytes)
+    if decompressor.unused_data or any(arriving):
+        raise CorruptArtifact("something follows its end")
+
+
+def _prefix(base: Path, mask: Mask | None) -> Any:
+    content = bytearray(base.stat().st_size)
+    with base.open("rb") as file:
+        del content[file.readinto(content) :]
+    if mask is not None:
+        mask.clear(content)
+    return _zstd().ZstdDict(content, is_raw=True).as_prefix
+
+
+def _decompressor(window: int, prefix: Any = None) -> Any:
+    zstd = _zstd()
+    options = {zstd.DecompressionParameter.window_log_max: window}
+    return zstd.ZstdDecompressor(zstd_dict=prefix, options=options)
+
+
+def _frame(decompressor: Any, chunks: Iterator[bytes], most_bytes: int) -> Iterator[bytes]:
+    """What one frame decodes to. The end of the chunk it ended in is the decompressor's
+    ``unused_data``; later chunks are left where they are."""
+    left = most_bytes
     for chunk in chunks:
         pending: bytes | None = chunk
         while pending is not None:
             piece = _piece(decompressor, pending)
             left -= len(piece)
             if left < 0:
-                raise CorruptArtifact(f"it decodes to more than the promised {size_bytes} bytes")
+                raise CorruptArtifact(f"it decodes to more than the promised {most_bytes} bytes")
             if piece:
                 yield piece
-            done = decompressor.eof or decompressor.needs_input
-            pending = None if done else b""
-        if decompressor.eof and decompressor.unused_data:
-            raise CorruptArtifact("something follows its end")
-    if not decompressor.eof:
-        raise CorruptArtifact("its encoded form ends early")
+            if decompressor.eof:
+                return
+            pending = None if decompressor.needs_input else b""
+    raise CorruptArtifact("its encoded form ends early")
 
 
 def _piece(decompressor: Any, data: bytes) -> bytes:
-    if decompressor.eof:
-        if data:
-            raise CorruptArtifact("something follows its end")
-        return b""
     try:
         piece: bytes = decompressor.decompress(data, max_length=_CHUNK_BYTES)
     except _zstd().ZstdError as error:

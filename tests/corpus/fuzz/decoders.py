@@ -21,6 +21,7 @@ from assay.controller.variants.recipe import load_recipe
 from assay.core import bundle, dsse, statement
 from assay.core.convert import from_bytes, to_bytes
 from assay.core.encoding import decoded, encode, window_log
+from assay.core.mask import Mask, Span
 from assay.core.model import Result, Round
 from assay.core.npz import npz_bytes
 from assay.core.token import JoinToken
@@ -31,6 +32,7 @@ HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parents[2] / "docs" / "examples"
 _BASE = bytes(range(256)) * 16
 _DATA = _BASE[:2000] + b"something else" + _BASE[2000:]
+_MASK = Mask((Span(1, 30), Span(2_500, 8)), bytes(range(5)))
 
 Read = Callable[[bytes, Path], object]
 Seeds = Callable[[], Mapping[str, bytes]]
@@ -82,12 +84,20 @@ def _patch(data: bytes, folder: Path) -> None:
         pass
 
 
-def _frame(base: bytes | None) -> bytes:
+def _masked(data: bytes, folder: Path) -> None:
+    base = folder / "base"
+    base.write_bytes(_BASE)
+    window = window_log(len(_DATA), len(_BASE))
+    for _ in decoded([data[:9], data[9:]], len(_DATA), window, base, masked=True):
+        pass
+
+
+def _frame(base: bytes | None, mask: Mask | None = None) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, target, below = (Path(folder) / name for name in ("source", "target", "base"))
         source.write_bytes(_DATA)
         below.write_bytes(base or b"")
-        encode(source, target, None if base is None else below)
+        encode(source, target, None if base is None else below, mask)
         return target.read_bytes()
 
 
@@ -182,6 +192,7 @@ DECODERS: Mapping[str, Decoder] = {
     "spool": Decoder(_spool, _spool_seeds),
     "zstd": Decoder(_zstd, lambda: {"frame": _frame(None)}),
     "patch": Decoder(_patch, lambda: {"frame": _frame(_BASE)}),
+    "masked": Decoder(_masked, lambda: {"frames": _frame(_BASE, _MASK), "mask": _MASK.to_bytes()}),
     "bundle": Decoder(_bundle, _bundle_seeds),
     "trace": Decoder(_trace, _trace_seeds),
     "envelope": Decoder(_envelope, _envelope_seeds),

@@ -119,7 +119,8 @@ class EncodedFetcher:
         base = self.cache.store.path(offer.base) if offer.base else None
         with partial.open("rb") as file:
             chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
-            pieces = decoded(chunks, ref.size_bytes, offer.window_log, base)
+            masked = offer.encoding is Encoding.ZSTD_MASKED_PATCH
+            pieces = decoded(chunks, ref.size_bytes, offer.window_log, base, masked=masked)
             path = self.cache.store.receive(ref, pieces)
         os.unlink(partial)
         _LOG.info(
@@ -133,4 +134,5 @@ class EncodedFetcher:
 
 
 def _suffix(offer: Offer) -> str:
-    return f"{hex_of(offer.base)[:16]}.patch" if offer.base else "zst"
+    # One form must not be gone on with as another.
+    return f"{hex_of(offer.base)[:16]}.{offer.encoding.value}" if offer.base else "zst"

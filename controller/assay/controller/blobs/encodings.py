@@ -20,6 +20,12 @@ _LEAST_BYTES = 4 << 10
 _MOST_BYTES = 512 << 20
 _MOST_BASES_TRIED = 3
 _WORTHWHILE = 0.98
+_SMALL_PATCH = 1 / 64  # no mask makes much of it
+_ENDINGS = {
+    Encoding.ZSTD: "zst",
+    Encoding.ZSTD_PATCH: "patch",
+    Encoding.ZSTD_MASKED_PATCH: "masked",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +63,17 @@ class Encodings:
         offers = [Offer(Encoding.IDENTITY, size_bytes)]
         if _LEAST_BYTES <= size_bytes <= _MOST_BYTES:
             if Encoding.ZSTD in accepted:
-                wire_bytes = self._made(source, None).stat().st_size
+                wire_bytes = self._made(source, Encoding.ZSTD).stat().st_size
                 offers.append(Offer(Encoding.ZSTD, wire_bytes, window_log=window_log(size_bytes)))
-            if Encoding.ZSTD_PATCH in accepted:
-                offers += self._patches(source, digest, bases, memory_bytes)
+            for base, window in self._fitting(source, digest, bases, memory_bytes):
+                offers += self._patches(source, accepted, base, window)
         best = min(offers, key=lambda offer: offer.wire_bytes)
         return best if best.wire_bytes <= _WORTHWHILE * size_bytes else offers[0]
 
     def read(self, digest: str, encoding: Encoding, base: str, offset: int) -> Iterator[bytes]:
         """An encoded form from an offset; :class:`CheckFailed` where it is not there (any more),
         :class:`OutOfRange` beyond its end. Raises before the first chunk."""
-        path = self._path(hex_of(digest), hex_of(base) if encoding is Encoding.ZSTD_PATCH else "")
+        path = self._path(hex_of(digest), encoding, hex_of(base) if encoding.has_base else "")
         try:
             file = path.open("rb")
         except FileNotFoundError:
@@ -84,8 +90,22 @@ class Encodings:
         return _chunks(file, offset)
 
     def _patches(
-        self, source: Path, digest: str, bases: Sequence[str], memory_bytes: int
+        self, source: Path, accepted: Collection[Encoding], base: str, window: int
     ) -> Iterable[Offer]:
+        for encoding in (Encoding.ZSTD_PATCH, Encoding.ZSTD_MASKED_PATCH):
+            if encoding not in accepted:
+                continue
+            made = self._made(source, encoding, self._content.path(base))
+            wire_bytes = made.stat().st_size
+            if wire_bytes:
+                yield Offer(encoding, wire_bytes, base, window)
+            if wire_bytes <= _SMALL_PATCH * source.stat().st_size:
+                return
+
+    def _fitting(
+        self, source: Path, digest: str, bases: Sequence[str], memory_bytes: int
+    ) -> Iterable[tuple[str, int]]:
+        """The bases worth a try, each with the window it takes."""
         size_bytes = source.stat().st_size
         held = [
             (base, self._content.path(base).stat().st_size)
@@ -100,18 +120,17 @@ class Encodings:
         # What a recipe leaves of a model is mostly of its size; others are tried after it.
         for _, base, window in sorted(fitting)[:_MOST_BASES_TRIED]:
             if window <= LARGEST_WINDOW_LOG:
-                made = self._made(source, self._content.path(base))
-                yield Offer(Encoding.ZSTD_PATCH, made.stat().st_size, base, window)
+                yield base, window
 
-    def _made(self, source: Path, base: Path | None) -> Path:
-        path = self._path(source.name, base.name if base is not None else "")
+    def _made(self, source: Path, encoding: Encoding, base: Path | None = None) -> Path:
+        path = self._path(source.name, encoding, base.name if base is not None else "")
         with self._making:
             if path.exists():
                 os.utime(path)
                 return path
             partial = self._directory / f"{uuid.uuid4().hex}.new"
             try:
-                encode(source, partial, base)
+                _make(source, partial, encoding, base)
                 self._make_room(partial.stat().st_size)
                 os.replace(partial, path)
             finally:
@@ -128,8 +147,24 @@ class Encodings:
             used -= path.stat().st_size
             path.unlink()
 
-    def _path(self, name: str, base_name: str) -> Path:
-        return self._directory / (f"{name}.{base_name}.patch" if base_name else f"{name}.zst")
+    def _path(self, name: str, encoding: Encoding, base_name: str) -> Path:
+        names = [name, base_name] if base_name else [name]
+        return self._directory / ".".join([*names, _ENDINGS[encoding]])
+
+
+def _make(source: Path, target: Path, encoding: Encoding, base: Path | None) -> None:
+    """An empty file where a mask would make nothing of it, so that it is not looked for again."""
+    if base is None or encoding is not Encoding.ZSTD_MASKED_PATCH:
+        encode(source, target, base)
+        return
+    # numpy is 20 MB that a controller without pruned models does without.
+    from assay.controller.blobs.zeros import mask_of
+
+    mask = mask_of(base, source)
+    if mask is None:
+        target.touch()
+    else:
+        encode(source, target, base, mask)
 
 
 def _chunks(file: BinaryIO, offset: int) -> Iterator[bytes]:

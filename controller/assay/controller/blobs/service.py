@@ -128,7 +128,7 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
         encoding = _encoding_of(request.encoding)
         if encoding is Encoding.IDENTITY:
             return encoding, self._blobs.read(request.digest, request.offset)
-        if encoding is Encoding.ZSTD_PATCH:
+        if encoding.has_base:
             _check_digests([request.base])
         chunks = self._encodings.read(request.digest, encoding, request.base, request.offset)
         return encoding, chunks
