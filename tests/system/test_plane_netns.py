@@ -20,7 +20,9 @@ from pathlib import Path
 import pytest
 
 from assay.agent.plane.identity import Identity
+from assay.agent.plane.traffic import WAITS, kept_day_bytes
 from assay.controller.home import Home
+from assay.controller.records import RoundState
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.core.cas import ContentStore
@@ -72,9 +74,13 @@ class Lab:
 
     def received_bytes(self) -> int:
         """What has come in on the agent's wire."""
+        return self.passed_bytes()[0]
+
+    def passed_bytes(self) -> tuple[int, int]:
+        """What has come in on the agent's wire, and gone out."""
         command = self.inside.command(["ip", "-j", "-s", "link", "show", "host0"])
         (link,) = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-        return int(link["stats64"]["rx"]["bytes"])
+        return int(link["stats64"]["rx"]["bytes"]), int(link["stats64"]["tx"]["bytes"])
 
     def reset(self) -> None:
         """Kills every connection of the agent; the other end gets a RST."""
@@ -255,3 +261,59 @@ def test_an_artifact_goes_on_from_where_it_was_cut_off(lab: Lab) -> None:
         lab.finish(sweep_id, ["big"])
     received = lab.received_bytes() - before
     assert received < 1.4 * model.stat().st_size, "it did not begin anew"
+
+
+def test_a_days_bytes_are_counted_over_a_flapping_line_and_kept(lab: Lab) -> None:
+    """Files arrive in pieces; what is counted is what the wire carried; more than the day has room
+    for is not begun, its round goes back unharmed, and comes when there is room."""
+    limit = 12 * _MIB
+    blobs = ContentStore(lab.home.artifacts)
+    samples = save_samples(lab.scratch / "metered.npz")
+    blobs.add_file(samples, MEDIA_NPZ)
+    runs = []
+    for name, seed in (("first", 21), ("second", 22)):
+        model = save_mlp(lab.scratch / f"{name}.onnx", hidden=80_000, seed=seed)
+        blobs.add_file(model, MEDIA_ONNX)
+        run = run_of(model, samples, profile=SHORT)
+        runs.append(replace(run, cell_key=name, variant_id=name, variant_name=name))
+    size = runs[0].artifact.size_bytes
+    assert size < limit < 2 * size
+    partial = ContentStore(lab.agent.home.artifacts).root / "partial"
+    assert lab.agent.end() == 0
+    before = sum(lab.passed_bytes())
+    lab.agent.start(f"--daily-bytes={limit}")
+    with lab.rate("24mbit"):
+        sweep_id = lab.submit(runs[:1])
+        for part in (1, 3):
+            cuts = lab.agent.said.count("download was cut off")
+            eventually(lambda p=part: held_bytes(partial) >= p * _MIB, "a part")
+            lab.reset()
+            lab.agent.until_said("download was cut off", cuts + 1)
+        lab.finish(sweep_id, ["first"])
+    assert lab.agent.end() == 0
+    counted, carried = kept_day_bytes(lab.agent.home.traffic), sum(lab.passed_bytes()) - before
+    assert counted is not None
+    assert 0.97 < counted / carried < 1.25, f"{counted} counted, {carried} on the wire"
+
+    lab.agent.start(f"--daily-bytes={limit}")
+    waiting = lab.submit(runs[1:])
+    lab.until_more("round was given back")
+    eventually(lambda: WAITS in capabilities(lab.store), "the store says why")
+    (round_,) = lab.store.rounds(waiting)
+    assert (round_.state, round_.grants) == (RoundState.QUEUED, 1)
+    assert lab.agent.end() == 0
+    assert sum(lab.passed_bytes()) - before < limit
+    lab.agent.start(f"--daily-bytes={3 * limit}")
+    lab.finish(waiting, ["second"])
+    assert WAITS not in capabilities(lab.store)
+
+
+def held_bytes(folder: Path) -> int:
+    """Bytes of the files there."""
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def capabilities(store: Store) -> tuple[str, ...]:
+    """What the one device says it can."""
+    (device,) = store.devices()
+    return device.facts.capabilities if device.facts else ()

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from assay.agent.plane.exporter import Exporter, Sources, page_capability
 from assay.agent.plane.quiet import QuietWindow
 from assay.agent.plane.rounds import RoundBook
+from assay.agent.plane.traffic import Passed
 from assay.agent.samplers.recording import SamplerCounters
 from assay.agent.samplers.tally import SamplerTally
 from assay.core.errors import PortInUse
@@ -31,7 +32,11 @@ class Bench:
         self.book = RoundBook(home, "boot")
         self.renderings = 0
         self.samplers = SamplerTally()
-        sources = Sources("pi5-a", self._health, self.book, self.quiet, self.samplers.totals)
+        self.passed = Passed()
+        sources = Sources(
+            *("pi5-a", self._health, self.book, self.quiet, self.samplers.totals),
+            traffic=lambda: self.passed,
+        )
         self.exporter = Exporter("127.0.0.1", 0, sources)
 
     def _health(self) -> fleet_pb2.Health:
@@ -71,6 +76,17 @@ def test_the_page_tells_how_the_agent_fares(bench: Bench) -> None:
     assert bench.get()["assay_agent_scrapes_total"] == 2
 
 
+def test_the_page_tells_what_passed_on_the_line(bench: Bench) -> None:
+    page = bench.get()
+    assert page["assay_agent_link_bytes_total sent"] == 0
+    assert "assay_agent_link_day_limit_bytes" not in page
+    bench.passed = Passed(sent=5, received=7, day=100, day_limit=200)
+    page = bench.get()
+    assert page["assay_agent_link_bytes_total received"] == 7
+    assert page["assay_agent_link_day_bytes"] == 100
+    assert page["assay_agent_link_day_limit_bytes"] == 200
+
+
 def test_samplers_tell_how_often_they_failed_and_what_they_took(bench: Bench) -> None:
     for _ in range(2):
         bench.samplers.add({"thermal": SamplerCounters(successes=9, failures=1, duration_ns=10**9)})
@@ -105,6 +121,7 @@ def test_inside_a_timed_block_the_page_before_it_is_served_and_the_request_count
 
 def test_the_page_is_in_the_catalogues_words(bench: Bench) -> None:
     bench.samplers.add({"thermal": SamplerCounters(successes=1)})
+    bench.passed = Passed(day_limit=1)
     url = f"http://127.0.0.1:{bench.exporter.port}/metrics"
     with urllib.request.urlopen(url, timeout=5) as answer:
         families = text_string_to_metric_families(answer.read().decode())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
@@ -11,7 +13,10 @@ import pytest
 from assay.agent.plane import link
 from assay.agent.plane.link import Link
 from assay.agent.plane.quiet import QuietWindow
+from assay.agent.plane.traffic import CONNECTION_BYTES, on_wire_bytes
+from assay.core.digest import of_file
 from assay.core.errors import AssayError, Cancelled, PermissionDenied, Unreachable
+from assay.core.model import MEDIA_ONNX
 from assay.v1 import fleet_pb2
 from tests.fake_controller import FakeController
 
@@ -21,7 +26,10 @@ class Bench:
         self.controller = controller
         self.dialled = 0
         self.quiet = QuietWindow(grace_s=1.0)
-        self.link = Link(self._dial, controller.dial, self.quiet)
+        self.counted: list[tuple[int, int]] = []
+        self.link = Link(
+            self._dial, controller.dial, self.quiet, lambda *passed: self.counted.append(passed)
+        )
 
     def _dial(self) -> grpc.Channel:
         self.dialled += 1
@@ -115,3 +123,37 @@ def test_the_announcement_needs_a_channel_that_works(bench: Bench) -> None:
     bench.controller.faults["Sync"] = [AssayError("a bug over there")]
     assert bench.link.announce(request) is None
     assert len(bench.controller.syncs) == 3
+
+
+def test_what_passes_is_counted_by_the_bytes_of_its_messages(bench: Bench, tmp_path: Path) -> None:
+    bench.sync()
+    assert sum(sent for sent, _ in bench.counted) >= CONNECTION_BYTES // 2
+    bench.counted.clear()
+    ref = bench.controller.hold(bytes(range(256)) * 400, MEDIA_ONNX)
+    assert b"".join(bench.link.read(ref, 0)) == bytes(range(256)) * 400
+    received = sum(received for _, received in bench.counted)
+    assert on_wire_bytes(ref.size_bytes) <= received < 1.1 * ref.size_bytes + CONNECTION_BYTES
+    bench.counted.clear()
+    (tmp_path / "trace").write_bytes(bytes(50_000))
+    bench.link.write(
+        replace(ref, digest=of_file(tmp_path / "trace"), size_bytes=50_000), tmp_path / "trace"
+    )
+    assert on_wire_bytes(50_000) <= sum(sent for sent, _ in bench.counted) < 54_000
+
+
+def test_a_transfer_that_was_cut_off_counts_what_had_come(bench: Bench) -> None:
+    ref = bench.controller.hold(bytes(100_000), MEDIA_ONNX)
+    bench.controller.on_read = lambda _digest, _offset: [bytes(30_000)]
+    bench.controller.faults["Read.after"] = [grpc.StatusCode.UNAVAILABLE]
+    with pytest.raises(Unreachable):
+        list(bench.link.read(ref, 0))
+    received = sum(received for _, received in bench.counted)
+    assert received >= 100_000, "the rest may have been on the way"
+
+
+def test_calls_that_reach_nobody_count_nothing(bench: Bench) -> None:
+    bench.controller.stop()
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            bench.report()
+    assert bench.counted == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from assay.agent.plane.rounds import RoundBook, seq_of
 from assay.agent.plane.spool import Key, Spool
 from assay.core import convert, digest
 from assay.core.cas import ContentStore
-from assay.core.errors import AssayError, BadMessage, DiskFull, PermissionDenied
+from assay.core.errors import AssayError, BadMessage, DiskFull, OverBudget, PermissionDenied
 from assay.core.model import MEDIA_NPZ, Round
 from assay.v1 import fleet_pb2
 from tests import plane
@@ -127,6 +128,45 @@ def test_a_trace_that_is_refused_does_not_hold_its_result_back(
     bench.controller.faults["Write"] = [error]
     bench.reporter.step()
     assert len(bench.controller.results) == 1
+
+
+def test_a_trace_without_room_waits_and_its_result_goes(bench: Bench) -> None:
+    room = [False]
+
+    @contextlib.contextmanager
+    def reserve(size: int, what: str) -> Iterator[None]:
+        if not room[0]:
+            raise OverBudget(f"no room for {what}", size)
+        yield
+
+    late = ContentStore(bench.home / "late")
+    bench.reporter.late, bench.reporter.reserve = late, reserve
+    bench.result(0, trace=b"samples")
+    bench.reporter.step()
+    assert len(bench.controller.results) == 1
+    assert bench.controller.traces == {}
+    assert [size for _digest, size in late.held()] == [7]
+    assert bench.reporter.step() == 600.0
+    bench.reporter.drop_orphans()
+    room[0] = True
+    assert bench.reporter.step() is None
+    assert list(bench.controller.traces.values()) == [b"samples"]
+    assert list(late.held()) == []
+
+
+def test_late_traces_are_bounded(bench: Bench) -> None:
+    def reserve(size: int, what: str) -> contextlib.AbstractContextManager[None]:
+        raise OverBudget(f"no room for {what}", size)
+
+    late = ContentStore(bench.home / "late")
+    bench.reporter.late, bench.reporter.reserve = late, reserve
+    bench.reporter.late_quota_bytes = 10
+    for position in (0, 1):
+        bench.result(position, trace=b"sample" + bytes([position]))
+    bench.reporter.step()
+    assert len(bench.controller.results) == 2
+    assert len(list(late.held())) == 1
+    assert list(bench.traces.held()) == []
 
 
 def test_a_lost_acknowledgement_is_a_replay_that_counts_once(bench: Bench) -> None:

@@ -28,6 +28,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "runtimes": ("litert,onnxruntime", ("litert", "onnxruntime")),
     "cache_quota_bytes": ("2GiB", 2 << 30),
     "spool_quota_bytes": ("1048576", 1 << 20),
+    "daily_bytes": ("200MB", 200_000_000),
     "sampler_hz": ("20", 20.0),
     "start_temperature_c": ("55.5", 55.5),
     "trusted_publishers": ("/etc/a.pub,/etc/b.pub", (Path("/etc/a.pub"), Path("/etc/b.pub"))),

@@ -17,6 +17,7 @@ from assay.agent.plane.cache import ArtifactCache
 from assay.agent.plane.fetch import Fetcher
 from assay.agent.plane.link import Link
 from assay.agent.plane.quiet import QuietWindow
+from assay.agent.plane.traffic import CALL_BYTES, Traffic, on_wire_bytes
 from assay.core.cas import ContentStore
 from assay.core.channel import Backoff
 from assay.core.errors import (
@@ -25,6 +26,7 @@ from assay.core.errors import (
     CorruptArtifact,
     DiskFull,
     NotFound,
+    OverBudget,
     PermissionDenied,
     Unreachable,
 )
@@ -273,6 +275,26 @@ def test_an_unreachable_error_is_what_the_link_raises(bench: Bench) -> None:
     bench.controller.stop()
     with pytest.raises(Unreachable):
         next(bench.link.read(bench.ref, 0))
+
+
+def test_what_is_more_than_is_left_of_the_day_is_not_asked_for(
+    bench: Bench, tmp_path: Path
+) -> None:
+    traffic = Traffic(tmp_path / "traffic.json", 3 * len(DATA), "boot", lambda: 0)
+    bench.fetcher.reserve = traffic.reserved
+    traffic.count(len(DATA), len(DATA) + 1)
+    with pytest.raises(OverBudget, match="artifact sha256") as caught:
+        bench.fetch()
+    assert not caught.value.never
+    assert bench.offsets == []
+
+
+def test_only_the_rest_of_a_cut_download_must_fit(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError):
+        bench.store.receive(bench.ref, broken_after(DATA[:9000]))
+    limit = on_wire_bytes(len(DATA) - 9000) + CALL_BYTES
+    bench.fetcher.reserve = Traffic(tmp_path / "t.json", limit, "boot", lambda: 0).reserved
+    assert bench.fetch() == DATA
 
 
 def broken_after(data: bytes) -> Iterable[bytes]:

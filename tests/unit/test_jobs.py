@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ from assay.agent.plane.rounds import AttemptState, RoundBook, seq_of
 from assay.agent.plane.spool import Key, Spool
 from assay.core import convert
 from assay.core.cas import ContentStore
-from assay.core.errors import Cancelled, DiskFull, NotFound, Unreachable
+from assay.core.errors import Cancelled, DiskFull, NotFound, OverBudget, Unreachable
 from assay.core.model import (
     MEDIA_NPZ,
     MEDIA_ONNX,
@@ -465,3 +466,45 @@ def test_a_drop_is_no_timeout(bench: Bench) -> None:
     bench.on_measure = on_measure
     bench.work(replace(a_round(), start_ns=1))
     assert bench.results == []
+
+
+def test_a_round_over_the_days_bytes_goes_back_and_leaves_no_result(bench: Bench) -> None:
+    put_off: list[int] = []
+
+    @contextlib.contextmanager
+    def reserve(size: int, what: str) -> Iterator[None]:
+        if size == len(b"int8"):
+            raise OverBudget(f"no room for {what}", 704)
+        yield
+
+    bench.executor.fetcher.reserve = reserve
+    bench.executor.put_off = put_off.append
+    bench.files[ref_of(b"int8", "").digest] = b"int8"
+    bench.book.accept(a_round(a_run("xfp32"), a_run("int8")), 0)
+    bench.files[ref_of(b"xfp32", "").digest] = b"xfp32"
+    stop = threading.Event()
+    bench.executor.on_released = stop.set
+    with ThreadPoolExecutor() as pool:
+        done = pool.submit(bench.executor.run, stop)
+        assert stop.wait(10)
+        bench.book.wake()
+        done.result(10)
+    assert bench.book.held == ()
+    assert bench.results == []
+    assert put_off == [704 + len(b"int8")]
+    assert bench.cache.store.has(ref_of(b"xfp32", "").digest), "what has come stays for later"
+
+
+def test_what_no_day_has_room_for_fails_by_name(bench: Bench) -> None:
+    @contextlib.contextmanager
+    def reserve(size: int, what: str) -> Iterator[None]:
+        if size == len(b"int8"):
+            raise OverBudget("more than a day's", 704, never=True)
+        yield
+
+    bench.executor.fetcher.reserve = reserve
+    bench.work(a_round(a_run("xfp32"), a_run("int8")))
+    by_name = {result.run.variant_name: result.failure for result in bench.results}
+    assert by_name["int8"] is not None
+    assert by_name["int8"].code == "over_budget"
+    assert by_name["int8"].failure_class is FailureClass.DEVICE

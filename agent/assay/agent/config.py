@@ -30,7 +30,11 @@ else:
 F = TypeVar("F", bound=Callable[..., Any])
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z0-9_.-]{1,63}")
-_SIZE_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE_UNITS = {
+    "": 1,
+    **{"kB": 10**3, "MB": 10**6, "GB": 10**9},
+    **{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30},
+}
 
 
 def _text(raw: Any) -> str:
@@ -91,7 +95,7 @@ def _runtimes(raw: Any) -> tuple[str, ...]:
 
 def read_size(raw: Any) -> int:
     """Bytes from a number or a text such as ``4GiB``; :class:`ValueError` says what is wrong."""
-    match = re.fullmatch(r"(\d+)\s*(KiB|MiB|GiB|)", str(raw).strip())
+    match = re.fullmatch(r"(\d+)\s*(kB|MB|GB|KiB|MiB|GiB|)", str(raw).strip())
     if match is None or isinstance(raw, bool) or int(match[1]) == 0:
         raise ValueError(f"{raw!r} is not a size in bytes, e.g. 4294967296 or 4GiB")
     return int(match[1]) * _SIZE_UNITS[match[2]]
@@ -173,6 +177,12 @@ class AgentConfig:
     spool_quota_bytes: int = field(
         default=64 << 20,
         metadata=_about(read_size, "BYTES", "Room for results that wait; 64MiB if not given."),
+    )
+    daily_bytes: int | None = field(
+        default=None,
+        metadata=_about(
+            read_size, "BYTES", "Of a metered line, both ways, in 24 hours; no limit if not given."
+        ),
     )
     sampler_hz: float = field(
         default=10.0,

@@ -15,6 +15,7 @@ from assay.agent.devices.power import power_absence
 from assay.agent.devices.state import DeviceState, read_state
 from assay.agent.measuring.cpus import CpuPlan, choose_cpus, read_siblings
 from assay.agent.permissions import may_renice, may_reset_peak, may_run_fifo
+from assay.agent.plane.traffic import kept_day_bytes
 from assay.agent.platform import board_problem, python_problem
 from assay.agent.samplers import Sampler, facts_of, probe_all
 from assay.agent.samplers.base import Reading
@@ -58,6 +59,20 @@ def examine(sysroot: Path, runtimes: Iterable[RuntimeAnswer]) -> list[Finding]:
         *_power(facts, found),
         *[_sampler(name, one) for name, one in found.items()],
     ]
+
+
+def examine_line(file: Path, limit_bytes: int | None) -> Finding:
+    """What a metered line may carry a day, and has by the count an agent keeps in ``file``."""
+    if limit_bytes is None:
+        return Finding("line", "daily bytes", ABSENT, "", "no limit is set (daily_bytes)")
+    passed = kept_day_bytes(file)
+    if passed is None:
+        return Finding("line", "daily bytes", OK, f"limit {limit_bytes}", f"no count in {file}")
+    used_up = passed >= limit_bytes
+    advice = "files and traces wait for room; syncs and results go on" if used_up else ""
+    return Finding(
+        "line", "daily bytes", WARN if used_up else OK, f"{passed} of {limit_bytes}", advice
+    )
 
 
 def can_measure(findings: Iterable[Finding], sysroot: Path) -> bool:

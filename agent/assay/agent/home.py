@@ -61,6 +61,16 @@ class AgentHome:
         return self.root / "rounds"
 
     @property
+    def traffic(self) -> Path:
+        """Bytes of the day on a metered line; see :mod:`assay.agent.plane.traffic`."""
+        return self.root / "traffic.json"
+
+    @property
+    def late_traces(self) -> Path:
+        """The content store of traces that wait for room in the day's bytes; their results went."""
+        return self.root / "traces-late"
+
+    @property
     def draining(self) -> Path:
         """There while the agent takes no new rounds; see :mod:`assay.agent.plane.drain`."""
         return self.root / "draining"

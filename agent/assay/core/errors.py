@@ -132,6 +132,17 @@ class DiskFull(AssayError):
     code = "disk_full"
 
 
+class OverBudget(AssayError):
+    """More bytes than are left of a day's: ``wanted_bytes``, which fit another day or ``never``."""
+
+    code = "over_budget"
+
+    def __init__(self, message: str, wanted_bytes: int = 0, *, never: bool = False) -> None:
+        self.wanted_bytes = wanted_bytes
+        self.never = never
+        super().__init__(message)
+
+
 class PortInUse(AssayError):
     """The address to listen on is taken."""
 
@@ -233,6 +244,7 @@ TABLE: dict[str, Meaning] = {
     "corrupt_artifact": Meaning("DATA_LOSS", EXIT_CHECK_FAILED, True),
     "unsigned_artifact": Meaning("FAILED_PRECONDITION", EXIT_CHECK_FAILED, False),
     "disk_full": Meaning("RESOURCE_EXHAUSTED", EXIT_CHECK_FAILED, True),
+    "over_budget": Meaning("RESOURCE_EXHAUSTED", EXIT_CHECK_FAILED, True),
     "port_in_use": Meaning("UNAVAILABLE", EXIT_UNREACHABLE, False),
     "lease_lost": Meaning("ABORTED", EXIT_CHECK_FAILED, False),
     "runtime_absent": Meaning("FAILED_PRECONDITION", EXIT_CHECK_FAILED, False),

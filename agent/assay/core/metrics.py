@@ -430,6 +430,24 @@ AGENT_METRICS: tuple[Metric, ...] = (
     _gauge("assay_agent_rounds", "", ("device",), "Rounds held."),
     _gauge("assay_agent_rounds_running", "", ("device",), "Rounds being worked on."),
     _counter(
+        "assay_agent_link_bytes_total",
+        "bytes",
+        ("device", "direction"),
+        "Bytes to (`sent`) and from (`received`) the controller since the agent started.",
+    ),
+    _gauge(
+        "assay_agent_link_day_bytes",
+        "bytes",
+        ("device",),
+        "Bytes both ways in the last 24 hours of running time.",
+    ),
+    _gauge(
+        "assay_agent_link_day_limit_bytes",
+        "bytes",
+        ("device",),
+        "What `daily_bytes` allows in them; absent without a limit.",
+    ),
+    _counter(
         "assay_agent_sampler_reads_total",
         "",
         ("device", "sampler", "outcome"),

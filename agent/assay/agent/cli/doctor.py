@@ -26,7 +26,7 @@ _COLUMNS = ("area", "name", "status", "value", "detail")
     show_default=True,
     help="Another board: a folder with its proc, sys and commands, or an archive of its record.",
 )
-@settings.options("trusted_publishers")
+@settings.options("home", "daily_bytes", "trusted_publishers")
 @format_option
 def doctor_command(
     sysroot: Path, output_format: str, config_file: Path | None, **given: Any
@@ -35,18 +35,19 @@ def doctor_command(
 
     Needs no root and changes nothing. Exits with 1 when nothing can be measured here.
     """
-    from assay.agent.examine import can_measure, examine
+    from assay.agent.examine import can_measure, examine, examine_line
     from assay.agent.recording.archive import opened
     from assay.agent.trust import examine_publishers
 
     if not sysroot.exists():
         raise UsageError(f"--sysroot: {sysroot} is neither a folder nor an archive")
     live = sysroot.resolve() == Path("/")
-    trusted = settings.load(config_file, given).trusted_publishers
+    config = settings.load(config_file, given)
     with opened(Path("/") if live else sysroot) as root:
         findings = examine(root, _probe_runtimes() if live else ())
         if live:
-            findings += examine_publishers(trusted)
+            findings.append(examine_line(config.paths.traffic, config.daily_bytes))
+            findings += examine_publishers(config.trusted_publishers)
         measurable = can_measure(findings, root)
     print_rows([asdict(finding) for finding in findings], _COLUMNS, output_format)
     if not measurable:

@@ -26,7 +26,7 @@ from assay.core.model import (
 from assay.core.version import __version__
 from assay.v1 import job_pb2, result_pb2
 
-_DEVICE_CODES = frozenset({"runtime_absent", "disk_full", "unsupported_platform"})
+_DEVICE_CODES = frozenset({"runtime_absent", "disk_full", "over_budget", "unsupported_platform"})
 _MODEL_CODES = frozenset(
     {"runtime_rejected", "bad_inputs", "worker_oom", "not_found", "unsigned_artifact"}
 )

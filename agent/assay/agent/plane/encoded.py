@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from assay.agent.plane.cache import ArtifactCache
 from assay.agent.plane.limits import until
 from assay.agent.plane.offer import Offer
+from assay.agent.plane.traffic import Reserve
 from assay.core import log
 from assay.core.digest import hex_of
 from assay.core.encoding import Encoding, decoded
@@ -21,6 +23,7 @@ from assay.core.errors import (
     CheckFailed,
     CorruptArtifact,
     DiskFull,
+    OverBudget,
     Unreachable,
     VersionMismatch,
 )
@@ -45,7 +48,8 @@ class EncodedFetcher:
     ask: AskOffer
     read: ReadEncoded
     memory_bytes: Callable[[], int]
-    _old_controller: bool = False
+    reserve: Reserve = lambda _size, _what: contextlib.nullcontext()
+    _old_controller: bool = field(default=False, init=False)
 
     def fetch(self, ref: ArtifactRef, cancel: threading.Event) -> Path | None:
         """The verified file; None where it should come as it is. :class:`CorruptArtifact` where
@@ -59,7 +63,7 @@ class EncodedFetcher:
         try:
             self._gather(ref, offer, partial, cancel)
             return self._decode(ref, offer, partial)
-        except (Unreachable, Cancelled):
+        except (Unreachable, Cancelled, OverBudget):
             raise
         except CheckFailed:
             # Its encoded form is gone over there.
@@ -101,11 +105,12 @@ class EncodedFetcher:
                     file.truncate(0)
                     have = 0
                 chunks = self.read(ref, have, offer) if have < offer.wire_bytes else iter(())
-                for chunk in until(cancel, chunks):
-                    have += len(chunk)
-                    if have > offer.wire_bytes:
-                        break
-                    file.write(chunk)
+                with self.reserve(offer.wire_bytes - have, f"artifact {ref.digest}"):
+                    for chunk in until(cancel, chunks):
+                        have += len(chunk)
+                        if have > offer.wire_bytes:
+                            break
+                        file.write(chunk)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFull(f"no room for artifact {ref.digest} in {partial.parent}") from error

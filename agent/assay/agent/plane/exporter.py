@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from assay.agent.plane.quiet import QuietWindow
 from assay.agent.plane.rounds import RoundBook
+from assay.agent.plane.traffic import Passed
 from assay.agent.samplers.recording import SamplerCounters
 from assay.agent.samplers.tally import TALLY
 from assay.core.channel import join_address, split_address
@@ -34,6 +35,7 @@ class Sources:
     book: RoundBook
     quiet: QuietWindow
     samplers: Callable[[], Mapping[str, SamplerCounters]] = TALLY.totals
+    traffic: Callable[[], Passed] = Passed
 
 
 class Exporter:
@@ -129,6 +131,12 @@ def render(sources: Sources, scrapes: int) -> bytes:
     page.add("assay_agent_spool_bytes", health.spool_bytes)
     page.add("assay_agent_rounds", len(held))
     page.add("assay_agent_rounds_running", sum(each.running for each in held))
+    passed = sources.traffic()
+    page.add("assay_agent_link_bytes_total", passed.sent, direction="sent")
+    page.add("assay_agent_link_bytes_total", passed.received, direction="received")
+    page.add("assay_agent_link_day_bytes", passed.day)
+    if passed.day_limit is not None:
+        page.add("assay_agent_link_day_limit_bytes", passed.day_limit)
     for name, counters in sources.samplers().items():
         outcomes = {"success": counters.successes, "failure": counters.failures}
         for outcome, n in outcomes.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from assay.agent.plane.cache import ArtifactCache
 from assay.agent.plane.encoded import EncodedFetcher
 from assay.agent.plane.limits import until
+from assay.agent.plane.traffic import Reserve
 from assay.core import log
 from assay.core.channel import Backoff
 from assay.core.errors import BadMessage, Cancelled, CorruptArtifact, Unreachable
@@ -23,12 +25,14 @@ Read = Callable[[ArtifactRef, int], Iterator[bytes]]
 
 @dataclass(slots=True)
 class Fetcher:
-    """Downloads into ``cache`` by ``read`` (the artifact, an offset → chunks); one thread."""
+    """Downloads into ``cache`` by ``read`` (the artifact, an offset → chunks); one thread.
+    ``reserve`` sets aside the bytes of a transfer before it begins."""
 
     cache: ArtifactCache
     read: Read
     rng: random.Random = field(default_factory=random.Random)
     encoded: EncodedFetcher | None = None
+    reserve: Reserve = lambda _size, _what: contextlib.nullcontext()
 
     def fetch(self, ref: ArtifactRef, cancel: threading.Event) -> Path:
         """The verified file of ``ref``; what is held already is read anew, so that a bit that
@@ -37,7 +41,7 @@ class Fetcher:
         An unreachable controller is waited for until ``cancel``, which raises :class:`Cancelled`.
         Content that is wrong twice raises :class:`CorruptArtifact`, and after the first time it
         comes as it is, not encoded; :class:`DiskFull` where there is no room, before anything is
-        asked for.
+        asked for; :class:`OverBudget` where it is more than is left of the day's bytes.
         """
         held = self.cache.verified(ref)
         if held is not None:
@@ -75,4 +79,5 @@ class Fetcher:
             offset = 0
         # All of it may be here already, unverified: a crash came just before the end.
         chunks = self.read(ref, offset) if offset < ref.size_bytes or not offset else iter(())
-        return self.cache.store.receive(ref, until(cancel, chunks), resume=offset > 0)
+        with self.reserve(ref.size_bytes - offset, f"artifact {ref.digest}"):
+            return self.cache.store.receive(ref, until(cancel, chunks), resume=offset > 0)

@@ -9,7 +9,8 @@ from assay.agent.measuring.observe import RunPaths
 from assay.agent.plane.fetch import Fetcher
 from assay.agent.plane.limits import Limit
 from assay.agent.plane.quiet import Stopping
-from assay.core.errors import AssayError, Cancelled, FetchTimeout
+from assay.core.cas import ContentStore
+from assay.core.errors import AssayError, Cancelled, FetchTimeout, OverBudget
 from assay.core.model import ArtifactRef, RunSpec
 
 
@@ -22,7 +23,7 @@ class Gathered:
 
     def add(self, run: RunSpec, fetcher: Fetcher, limit: Limit) -> None:
         """Fetches what ``run`` needs while ``limit`` lasts; each is read anew once. Raises only
-        :class:`Cancelled` and :class:`Stopping`."""
+        :class:`Cancelled`, :class:`Stopping`, and :class:`OverBudget` for what fits another day."""
         for ref in refs_of([run]):
             if ref.digest not in self._found:
                 self._found[ref.digest] = _fetch(ref, fetcher, limit)
@@ -48,6 +49,12 @@ def refs_of(runs: Sequence[RunSpec]) -> Iterator[ArtifactRef]:
             yield run.golden.artifact
 
 
+def missing_bytes(runs: Sequence[RunSpec], store: ContentStore) -> int:
+    """What is not here of all files these runs need, as they are."""
+    sizes = {ref.digest: ref.size_bytes - store.partial_bytes(ref) for ref in refs_of(runs)}
+    return sum(size for digest, size in sizes.items() if not store.has(digest))
+
+
 def _fetch(ref: ArtifactRef, fetcher: Fetcher, limit: Limit) -> Path | AssayError:
     try:
         return fetcher.fetch(ref, limit)
@@ -61,6 +68,10 @@ def _fetch(ref: ArtifactRef, fetcher: Fetcher, limit: Limit) -> Path | AssayErro
         )
     except Stopping:
         raise
+    except OverBudget as error:
+        if not error.never:
+            raise
+        return error
     except AssayError as error:
         return error
     except OSError as error:

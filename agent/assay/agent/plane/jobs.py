@@ -21,7 +21,7 @@ from assay.agent.measuring.observe import RunPaths
 from assay.agent.measuring.outcome import failure_of, measured_result, unmeasured, with_reason
 from assay.agent.plane.cache import ArtifactCache
 from assay.agent.plane.fetch import Fetcher
-from assay.agent.plane.gather import Gathered, refs_of
+from assay.agent.plane.gather import Gathered, missing_bytes, refs_of
 from assay.agent.plane.limits import Limit
 from assay.agent.plane.quiet import QuietWindow, Stopping
 from assay.agent.plane.rounds import AttemptState, HeldRound, RoundBook, seq_of
@@ -33,6 +33,7 @@ from assay.core.errors import (
     AssayError,
     Cancelled,
     DiskFull,
+    OverBudget,
     RuntimeAbsent,
     StartTimeout,
     WorkerCrashed,
@@ -77,19 +78,24 @@ class RoundExecutor:
     on_released: Callable[[], None]
     scrapes: Callable[[], int] = lambda: 0
     refused: Refused = lambda _refs, _limit: {}
+    put_off: Callable[[int], None] = lambda _bytes: None
     clock: Clock = field(default_factory=Clock)
 
     def run(self, stop: threading.Event) -> None:
         """Works until ``stop``."""
         while (held := self.book.take(stop)) is not None:
+            given_back = False
             try:
-                self.work(held)
+                given_back = self.work(held)
             finally:
                 self.book.release(held.round.round_id)
+                if given_back:
+                    self.book.forget(held.round.round_id)
                 self.on_released()
 
-    def work(self, held: HeldRound) -> None:
-        """Goes through what is left of one round; returns early where it is dropped.
+    def work(self, held: HeldRound) -> bool:
+        """Goes through what is left of one round; returns early where it is dropped. True where it
+        goes back, because its files are more than is left of the day's bytes.
 
         All files are fetched before the first run: from then on the round needs no network.
         """
@@ -107,8 +113,13 @@ class RoundExecutor:
             self.drain(_LAST_DRAIN_S)
         except (Cancelled, Stopping):
             _LOG.info("round was left", round_id=round_.round_id)
+        except OverBudget as error:
+            _LOG.warning("round was given back", round_id=round_.round_id, why=str(error))
+            self.put_off(error.wanted_bytes + missing_bytes(left, self.cache.store))
+            return True
         finally:
             self.cache.unpin(round_.round_id)
+        return False
 
     @property
     def cache(self) -> ArtifactCache:

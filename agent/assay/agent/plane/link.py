@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from assay.agent.plane.counted import Count, CountedChannel
 from assay.agent.plane.offer import Offer
 from assay.agent.plane.quiet import Packet, QuietWindow
 from assay.core.channel import BLOB_CHUNK_BYTES, error_of
@@ -29,7 +30,7 @@ class Link:
 
     A channel whose call failed is closed and made anew for the next call, so that gRPC's own
     reconnecting sends nothing while a block is timed. Calls that the quiet window or the end of
-    the agent cut short raise :class:`Cancelled`.
+    the agent cut short raise :class:`Cancelled`. ``count`` is told bytes sent and received.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class Link:
         fleet: Callable[[], grpc.Channel],
         blobs: Callable[[], grpc.Channel],
         quiet: QuietWindow,
+        count: Count = lambda _sent, _received: None,
     ) -> None:
         self._quiet = quiet
-        self._fleet = _Redial(fleet, fleet_pb2_grpc.FleetStub)
-        self._blobs = _Redial(blobs, blobs_pb2_grpc.BlobsStub)
+        self._count = count
+        self._fleet = _Redial(fleet, fleet_pb2_grpc.FleetStub, count)
+        self._blobs = _Redial(blobs, blobs_pb2_grpc.BlobsStub, count)
 
     def sync(self, request: fleet_pb2.SyncRequest, timeout_s: float) -> fleet_pb2.SyncResponse:
         """``Fleet.Sync``; gives way at once where a run begins."""
@@ -107,16 +110,20 @@ class Link:
         request = blobs_pb2.ReadRequest(digest=ref.digest, offset=offset)
         if offer is not None:
             request.encoding, request.base = _number(offer.encoding), offer.base
-        timeout_s = _transfer_s((offer.wire_bytes if offer else ref.size_bytes) - offset)
+        left = (offer.wire_bytes if offer else ref.size_bytes) - offset
+        timeout_s = _transfer_s(left)
         with self._quiet.packet() as packet:
             line = self._blobs.open()
             call = _begin(line.stub.Read, request, timeout=timeout_s)
             packet.attach(call.cancel)
             try:
                 for message in call:
+                    left -= len(message.data)
                     yield message.data
                 line.healthy = True
             except grpc.RpcError as error:
+                # Of a message that was cut off nobody knows how much had come.
+                self._count(0, max(0, min(left, BLOB_CHUNK_BYTES)))
                 raise _failure(line, error, packet) from error
             finally:
                 call.cancel()
@@ -160,10 +167,11 @@ class _Redial:
     """The line in use; a new one where that has been closed."""
 
     def __init__(
-        self, dial: Callable[[], grpc.Channel], stub: Callable[[grpc.Channel], Any]
+        self, dial: Callable[[], grpc.Channel], stub: Callable[[Any], Any], count: Count
     ) -> None:
         self._dial = dial
         self._stub = stub
+        self._count = count
         self._lock = threading.Lock()
         self._line: _Line | None = None
 
@@ -171,7 +179,7 @@ class _Redial:
         with self._lock:
             if self._line is None or self._line.closed:
                 channel = self._dial()
-                self._line = _Line(channel, self._stub(channel))
+                self._line = _Line(channel, self._stub(CountedChannel(channel, self._count)))
             return self._line
 
     def close(self) -> None:

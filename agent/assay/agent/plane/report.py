@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -15,17 +16,19 @@ from assay.agent.plane.link import Link
 from assay.agent.plane.quiet import QuietWindow, Stopping
 from assay.agent.plane.rounds import RoundBook
 from assay.agent.plane.spool import Entry, Key, Spool
+from assay.agent.plane.traffic import Reserve
 from assay.core import log
 from assay.core.cas import ContentStore
 from assay.core.channel import MAX_REPORT_BYTES, MAX_RESULTS_PER_REPORT, Backoff
-from assay.core.errors import AssayError, Cancelled, Unreachable
-from assay.core.model import ArtifactRef
+from assay.core.errors import AssayError, Cancelled, OverBudget, Unreachable
+from assay.core.model import MEDIA_NPZ, ArtifactRef
 from assay.v1 import fleet_pb2, result_pb2
 
 _LOG = log.get(__name__)
 _S = 1_000_000_000
 _FRAMING_BYTES = 160  # of a SpooledResult beside its body: hash, seq and tags
 _MOST_REJECTED = 100
+_LATE_S = 600.0
 _STATUS = fleet_pb2.RecordStatus
 _UNKNOWN = (_STATUS.RECORD_STATUS_UNSPECIFIED,)
 
@@ -35,6 +38,8 @@ class Reporter:
     """Empties the spool; :meth:`run` belongs to one thread, the rest is safe for all.
 
     ``rejected`` is where results go that the controller will not take, for people to look at.
+    ``late`` is where traces wait for which ``reserve`` finds no room in the day's bytes: their
+    results go without them.
     ``on_recorded`` is called after results were acknowledged.
     """
 
@@ -44,6 +49,9 @@ class Reporter:
     book: RoundBook
     quiet: QuietWindow
     rejected: Path
+    late: ContentStore | None = None
+    late_quota_bytes: int = 64 << 20
+    reserve: Reserve = lambda _size, _what: contextlib.nullcontext()
     on_recorded: Callable[[], None] = lambda: None
     rng: random.Random = field(default_factory=random.Random)
     _backoff: Backoff = field(init=False)
@@ -88,7 +96,7 @@ class Reporter:
         batch = self.spool.batch(self._most, MAX_REPORT_BYTES - self._most * _FRAMING_BYTES)
         if not batch:
             self._settled(failing=False)
-            return None
+            return self._catch_up()
         try:
             self._upload_traces(batch)
             reply = self.link.report(self._request(batch))
@@ -130,12 +138,45 @@ class Reporter:
             return
         for digest in sorted(self.link.find_missing(list(held)) & held.keys()):
             try:
-                self.link.write(held[digest], self.traces.path(digest))
+                self._write(held[digest], self.traces)
             except (Unreachable, Cancelled):
                 raise
+            except OverBudget as error:
+                _LOG.warning("trace waits for room", digest=digest, why=str(error))
+                self._put_off(held[digest])
             except AssayError as error:
                 # The number is worth more than its raw samples.
                 _LOG.error("trace was refused", digest=digest, code=error.code, error=str(error))
+
+    def _write(self, ref: ArtifactRef, store: ContentStore) -> None:
+        with self.reserve(ref.size_bytes, f"trace {ref.digest}"):
+            self.link.write(ref, store.path(ref.digest))
+
+    def _put_off(self, ref: ArtifactRef) -> None:
+        if self.late is None:
+            return
+        waiting = sum(size for _digest, size in self.late.held())
+        if waiting + ref.size_bytes > self.late_quota_bytes:
+            _LOG.error("trace was lost", digest=ref.digest, error=f"{waiting} bytes wait already")
+            return
+        self.late.adopt(ref, self.traces.path(ref.digest))
+
+    def _catch_up(self) -> float | None:
+        """Sends traces that were late; returns the seconds until there may be room for the rest."""
+        for digest, size in list(self.late.held()) if self.late is not None else ():
+            assert self.late is not None
+            try:
+                self._write(ArtifactRef(digest, size, MEDIA_NPZ), self.late)
+            except OverBudget:
+                return _LATE_S
+            except Cancelled:
+                return 0.0
+            except Unreachable:
+                return self._backoff.next_s()
+            except AssayError as error:
+                _LOG.error("trace was refused", digest=digest, code=error.code, error=str(error))
+            self.late.remove(digest)
+        return None
 
     def _trace_of(self, entry: Entry) -> list[ArtifactRef]:
         try:

@@ -36,6 +36,7 @@ from assay.agent.plane.rounds import RoundBook, seq_of
 from assay.agent.plane.session import Session
 from assay.agent.plane.signatures import unsigned
 from assay.agent.plane.spool import Key, Spool
+from assay.agent.plane.traffic import WAITS, Traffic
 from assay.agent.platform import require_supported
 from assay.core import log
 from assay.core.cas import ContentStore
@@ -98,10 +99,14 @@ class Agent:
         self._spool = Spool(home.spool, config.spool_quota_bytes)
         spooled = [entry.key for entry in self._spool.entries]
         self._book = RoundBook(home.rounds, source.current().boot_id, spooled)
+        self._traffic = Traffic(
+            home.traffic, config.daily_bytes, source.current().boot_id, self._clock.boottime_ns
+        )
         self._link = Link(
             lambda: dial(self._identity.fleet_address, self._credentials),
             lambda: dial(self._identity.blobs_address, self._credentials),
             self._quiet,
+            self._traffic.count,
         )
         self._pulse = Pulse(notifier, self._book, identity.fleet_address)
         ask = functools.partial(ask_by_child, home, self._quiet)
@@ -113,10 +118,10 @@ class Agent:
             spool=self._spool,
             quiet=self._quiet,
             identity=identity,
-            facts=lambda: self._with_page(source.current()),
+            facts=lambda: self._with_notes(source.current()),
             health=health.read,
             refuse=self._refuse,
-            draining=lambda: Drain(home).marked,
+            draining=lambda: Drain(home).marked or self._traffic.waits,
             on_back=lambda: self._reporter.wake(),
             pulse=self._after_step,
             wait_s=longest_wait_s(notifier.watchdog_s),
@@ -130,6 +135,9 @@ class Agent:
             book=self._book,
             quiet=self._quiet,
             rejected=home.rejected,
+            late=ContentStore(home.late_traces) if config.daily_bytes is not None else None,
+            late_quota_bytes=config.spool_quota_bytes,
+            reserve=self._traffic.reserved,
             on_recorded=self._on_recorded,
         )
         self._exporter: Exporter | None = None
@@ -149,11 +157,12 @@ class Agent:
         self._credentials = identity.credentials(self._config.paths)
         self._link.close()
 
-    def _with_page(self, facts: DeviceFacts) -> DeviceFacts:
-        """The facts, with where this agent's own page is if it has one."""
-        if not self._page:
-            return facts
-        return replace(facts, capabilities=(*facts.capabilities, self._page))
+    def _with_notes(self, facts: DeviceFacts) -> DeviceFacts:
+        """The facts, with where this agent's own page is if it has one, and what it waits for."""
+        notes = [self._page] if self._page else []
+        if self._traffic.waits:
+            notes.append(WAITS)
+        return replace(facts, capabilities=(*facts.capabilities, *notes)) if notes else facts
 
     def __enter__(self) -> Agent:
         return self
@@ -162,6 +171,7 @@ class Agent:
         if self._exporter is not None:
             self._exporter.close()
         self._link.close()
+        self._traffic.close()
         self._spool.close()
 
     def run(self, *, once: bool = False) -> int:
@@ -209,8 +219,13 @@ class Agent:
                 cache,
                 self._link.read,
                 encoded=EncodedFetcher(
-                    cache, self._link.offer, self._link.read, self._decoding_memory_bytes
+                    cache,
+                    self._link.offer,
+                    self._link.read,
+                    self._decoding_memory_bytes,
+                    self._traffic.reserved,
                 ),
+                reserve=self._traffic.reserved,
             ),
             traces=traces,
             quiet=self._quiet,
@@ -223,6 +238,7 @@ class Agent:
             on_released=self._on_released,
             scrapes=lambda: self._exporter.scrapes if self._exporter is not None else 0,
             refused=unsigned(config.trusted_publishers, self._link.signatures),
+            put_off=self._traffic.put_off,
             clock=self._clock,
         )
 
@@ -234,7 +250,9 @@ class Agent:
         # An HTTP server is 2 MB that most agents do without.
         from assay.agent.plane.exporter import Exporter, Sources, page_capability
 
-        sources = Sources(self._identity.name, health.read, self._book, self._quiet)
+        sources = Sources(
+            self._identity.name, health.read, self._book, self._quiet, traffic=self._traffic.now
+        )
         self._exporter = Exporter(host, port, sources)
         self._page = page_capability(host, self._exporter.port, self._identity.fleet_address)
 

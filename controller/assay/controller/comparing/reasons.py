@@ -114,6 +114,9 @@ REASONS: dict[str, Reason] = {
         "the device trusts no publisher that signed its files",
         "sign them (`assay publish sign`), or trust the key there",
     ),
+    "over_budget": Reason(
+        "the files are more than a day of the device's line may carry", "raise its daily_bytes"
+    ),
     "disk_full": Reason("the device's disk was full", "free space there"),
     "sampler_error": Reason("a sensor stopped answering", "check the sensor"),
     "lease_lost": Reason("the device lost its lease", "check its connection, then retry"),
