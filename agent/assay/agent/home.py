@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.core.errors import UsageError
+from assay.core.errors import DiskFull, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +120,33 @@ class AgentHome:
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replaces ``path`` by ``data``, whole or not at all, flushed to disk."""
+    """Replaces ``path`` by ``data``, whole or not at all, flushed to disk; :class:`DiskFull` where
+    there is no room."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with full_disk_named(path):
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                os.fchmod(file.fileno(), mode)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
     fsync_directory(path.parent)
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """The operating system's word that a disk is full becomes :class:`DiskFull`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull(f"no room for {path}: free some space on that disk") from error
 
 
 def fsync_directory(directory: Path) -> None:

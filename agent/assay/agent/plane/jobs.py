@@ -14,8 +14,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from assay.agent.clock import Clock
+from assay.agent.home import full_disk_named
 from assay.agent.measuring.measure import Measured
 from assay.agent.measuring.observe import RunPaths
 from assay.agent.measuring.outcome import failure_of, measured_result, unmeasured, with_reason
@@ -40,11 +42,13 @@ from assay.core.errors import (
 )
 from assay.core.model import MEDIA_NPZ, ArtifactRef, DeviceFacts, Reason, Round, RunSpec
 
+T = TypeVar("T")
+
 _LOG = log.get(__name__)
 MOST_STARTS = 3
 _DRAIN_S = 20.0
 _LAST_DRAIN_S = 600.0
-_FULL_DISK_RETRY_S = 10.0
+_FULL_DISK_RETRY_S = 5.0
 _QUIET_MARGIN_NS = 30_000_000_000
 
 Measure = Callable[
@@ -141,14 +145,15 @@ class RoundExecutor:
     def _attempt(
         self, round_: Round, run: RunSpec, files: Gathered, cancel: threading.Event
     ) -> None:
-        start = self.book.start(round_.round_id, run.attempt_id)
+        start = self._with_room(lambda: self.book.start(round_.round_id, run.attempt_id), cancel)
         key = Key(run.attempt_id, seq_of(round_.fence, start))
         _LOG.info("run began", attempt_id=run.attempt_id, variant=run.variant_name, seq=key.seq)
-        with self._scratch() as directory:
+        with self._scratch(cancel) as directory:
             measured = self._measure(round_, run, start, files, directory, cancel)
             trace = self._keep_trace(measured)
         result = measured_result(round_, run, key.seq, measured, trace)
-        self._spool(key, convert.to_bytes(result), cancel)
+        body = convert.to_bytes(result)
+        self._with_room(lambda: self.spool.append(key, body), cancel)
         self._advance(round_, run, AttemptState.SPOOLED)
         _LOG.info(
             "run ended",
@@ -173,7 +178,8 @@ class RoundExecutor:
         try:
             _check_starts(start)
             _check_runtime(run, device)
-            return self._timed(round_, run, files.paths(run), device, directory, cancel)
+            with full_disk_named(directory):
+                return self._timed(round_, run, files.paths(run), device, directory, cancel)
         except (Cancelled, Stopping):
             raise
         except AssayError as error:
@@ -245,26 +251,29 @@ class RoundExecutor:
             _LOG.error("trace was lost", error=str(error))
             return None
 
-    def _spool(self, key: Key, body: bytes, cancel: threading.Event) -> None:
-        """Waits for room where the disk is full; the result is not given up before the round is."""
+    def _with_room(self, keep: Callable[[], T], cancel: threading.Event) -> T:
+        """Waits for room where the disk is full; a result is not given up before its round is."""
         while True:
             try:
-                self.spool.append(key, body)
-                return
+                return keep()
             except DiskFull as error:
-                _LOG.error("result waits for room", attempt_id=key.attempt_id, error=str(error))
+                _LOG.error("round waits for room", error=str(error))
                 self.cache.evict_all()
                 if cancel.wait(_FULL_DISK_RETRY_S):
-                    raise Cancelled("the round ended before its result found room") from error
+                    raise Cancelled("the round ended before there was room") from error
 
     @contextlib.contextmanager
-    def _scratch(self) -> Iterator[Path]:
+    def _scratch(self, cancel: threading.Event) -> Iterator[Path]:
         shutil.rmtree(self.work_dir, ignore_errors=True)
-        self.work_dir.mkdir(parents=True, mode=0o700)
+        self._with_room(self._make_work_dir, cancel)
         try:
             yield self.work_dir
         finally:
             shutil.rmtree(self.work_dir, ignore_errors=True)
+
+    def _make_work_dir(self) -> None:
+        with full_disk_named(self.work_dir):
+            self.work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def _advance(self, round_: Round, run: RunSpec, state: AttemptState) -> None:
         self.book.advance(round_.round_id, run.attempt_id, state)

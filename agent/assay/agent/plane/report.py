@@ -11,7 +11,7 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from assay.agent.home import write_atomically
+from assay.agent.home import full_disk_named, write_atomically
 from assay.agent.plane.link import Link
 from assay.agent.plane.quiet import QuietWindow, Stopping
 from assay.agent.plane.rounds import RoundBook
@@ -20,7 +20,7 @@ from assay.agent.plane.traffic import Reserve
 from assay.core import log
 from assay.core.cas import ContentStore
 from assay.core.channel import MAX_REPORT_BYTES, MAX_RESULTS_PER_REPORT, Backoff
-from assay.core.errors import AssayError, Cancelled, OverBudget, Unreachable
+from assay.core.errors import AssayError, Cancelled, DiskFull, OverBudget, Unreachable
 from assay.core.model import MEDIA_NPZ, ArtifactRef
 from assay.v1 import fleet_pb2, result_pb2
 
@@ -106,7 +106,11 @@ class Reporter:
             return self._refused(batch, error)
         self._backoff.succeeded()
         self._most = MAX_RESULTS_PER_REPORT
-        kept = self._take_acks(reply.acks)
+        try:
+            kept = self._take_acks(reply.acks)
+        except DiskFull as error:
+            # Acknowledged, but not noted here: sent again, it will have been recorded before.
+            return self._refused(batch, error)
         self._settled(failing=False)
         pause_s = reply.retry_after.ToNanoseconds() / _S
         return pause_s if not kept else max(pause_s, self._backoff.next_s())
@@ -231,9 +235,12 @@ class Reporter:
             return 0.0
         if error.code == "bad_message":
             _LOG.error("result was refused", attempt_id=batch[0].key.attempt_id, error=str(error))
-            self._set_aside(batch[0])
-            self._let_go(batch)
-            return 0.0
+            try:
+                self._set_aside(batch[0])
+                self._let_go(batch)
+                return 0.0
+            except DiskFull as full:
+                error = full
         pause_s = self._backoff.next_s()
         _LOG.warning(
             "results were not taken",
@@ -251,7 +258,8 @@ class Reporter:
             self._changed.notify_all()
 
     def _set_aside(self, entry: Entry) -> None:
-        self.rejected.mkdir(mode=0o700, exist_ok=True)
+        with full_disk_named(self.rejected):
+            self.rejected.mkdir(mode=0o700, exist_ok=True)
         write_atomically(self.rejected / f"{entry.sha256}.pb", self.spool.read(entry))
         kept = sorted(self.rejected.glob("*.pb"), key=lambda path: path.stat().st_mtime_ns)
         for path in kept[:-_MOST_REJECTED]:

@@ -22,7 +22,7 @@ from typing import Any
 from assay.agent.home import write_atomically
 from assay.agent.plane.spool import Key
 from assay.core import convert, log
-from assay.core.errors import BadMessage
+from assay.core.errors import BadMessage, DiskFull
 from assay.core.model import Round
 
 _LOG = log.get(__name__)
@@ -114,14 +114,19 @@ class RoundBook:
             return tuple(self._held.values())
 
     def accept(self, new: Round, now_ns: int) -> None:
-        """Takes a round, in place of an older grant of it; not while that is worked on."""
+        """Takes a round, in place of an older grant of it; not while that is worked on.
+        :class:`DiskFull` where it cannot be kept: then it is not taken."""
         with self._changed:
             older = self._held.get(new.round_id)
             if older is not None and older.running:
                 return
             self._held.pop(new.round_id, None)
             self._put(HeldRound(new, now_ns))
-            self._write(new.round_id)
+            try:
+                self._write(new.round_id)
+            except DiskFull:
+                self.forget(new.round_id)
+                raise
             self._changed.notify_all()
 
     def confirm(self, round_id: str, now_ns: int) -> None:
@@ -131,8 +136,7 @@ class RoundBook:
             held = self._held[round_id]
             if not held.confirmed:
                 received = held.received_ns if held.received_ns >= 0 else now_ns
-                self._held[round_id] = replace(held, confirmed=True, received_ns=received)
-                self._write(round_id)
+                self._keep(replace(held, confirmed=True, received_ns=received))
                 self._changed.notify_all()
 
     def drop(self, round_id: str, why: str) -> None:
@@ -192,8 +196,7 @@ class RoundBook:
         with self._changed:
             held = self._held[round_id]
             start = held.starts.get(attempt_id, 0) + 1
-            self._held[round_id] = replace(held, starts={**held.starts, attempt_id: start})
-            self._write(round_id)
+            self._keep(replace(held, starts={**held.starts, attempt_id: start}))
             return start
 
     def advance(self, round_id: str, attempt_id: str, state: AttemptState) -> None:
@@ -207,15 +210,14 @@ class RoundBook:
     def recorded(self, keys: Iterable[Key]) -> None:
         """Notes on disk that results have been acknowledged; call it before the spool lets go.
 
-        Results of a round or grant that is no longer held are no error.
+        Results of a round or grant that is no longer held are no error; :class:`DiskFull` is one.
         """
         found = set(keys)
         with self._changed:
-            for round_id, held in self._held.items():
+            for held in self.held:
                 done = dict.fromkeys(_of_grant(held.round, found), AttemptState.RECORDED)
                 if done:
-                    self._held[round_id] = replace(held, states={**held.states, **done})
-                    self._write(round_id)
+                    self._keep(replace(held, states={**held.states, **done}))
             self._changed.notify_all()
 
     def _put(self, held: HeldRound) -> None:
@@ -226,6 +228,17 @@ class RoundBook:
 
     def _path(self, round_id: str) -> Path:
         return self._directory / f"{hashlib.sha256(round_id.encode()).hexdigest()[:32]}.json"
+
+    def _keep(self, changed: HeldRound) -> None:
+        """Here and on disk, or neither."""
+        round_id = changed.round.round_id
+        before = self._held[round_id]
+        self._held[round_id] = changed
+        try:
+            self._write(round_id)
+        except DiskFull:
+            self._held[round_id] = before
+            raise
 
     def _write(self, round_id: str) -> None:
         held = self._held[round_id]

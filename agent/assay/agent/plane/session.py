@@ -27,6 +27,7 @@ from assay.core.errors import (
     AssayError,
     BadMessage,
     Cancelled,
+    DiskFull,
     PermissionDenied,
     Unauthenticated,
     Unreachable,
@@ -225,13 +226,18 @@ class Session:
             self.book.drop(round_id, why)
         for round_id in actions.forget:
             self.book.forget(round_id)
-        for round_id in actions.confirm:
-            self.book.confirm(round_id, now_ns)
-        for new in actions.accept:
-            _LOG.info(
-                "round was accepted", round_id=new.round_id, fence=new.fence, runs=len(new.runs)
-            )
-            self.book.accept(new, now_ns)
+        try:
+            for round_id in actions.confirm:
+                self.book.confirm(round_id, now_ns)
+            for new in actions.accept:
+                self.book.accept(new, now_ns)
+                _LOG.info(
+                    "round was accepted", round_id=new.round_id, fence=new.fence, runs=len(new.runs)
+                )
+        except DiskFull as error:
+            # The next reply says it again.
+            _LOG.error("round was not taken", error=str(error))
+            return
         if actions.accept:
             # The controller learns at once that the round has arrived.
             self._bell.set()
