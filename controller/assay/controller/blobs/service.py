@@ -51,11 +51,11 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
         count: ByteCount | None = None,
         envelopes: Envelopes | None = None,
     ) -> None:
-        self._envelopes = envelopes
         self._count = count or ByteCount()
         self._store = store
         self._blobs = blobs
         self._encodings = encodings
+        self._envelopes = envelopes
         self._quota = DailyQuota(TRACE_BYTES_PER_DAY, now_ns)
         self._slots = TransferSlots(TRANSFERS_PER_DEVICE)
 
@@ -119,6 +119,8 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
     ) -> Iterator[blobs_pb2.ReadResponse]:
         """One file from an offset."""
         device = self._reader(request.digest, context)
+        if request.base and not self._store.ever_leased(device.device_id, [request.base]):
+            raise PermissionDenied(f"no lease of device {device.name} named base {request.base}")
         with self._slots.one(device.device_id):
             encoding, chunks = self._chunks(request)
             for chunk in self._count.passing(SENT, encoding, chunks):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,7 @@ from assay.core.version import __version__
 _log = log.get(__name__)
 
 
+_MOST_FILES = 1 << 20
 _ANY = ("0.0.0.0", "::", "")
 _PORTS = {
     "enrol_port": ("--enrol-port", 7400),
@@ -86,6 +88,7 @@ def serve(
 ) -> None:
     """Serves until SIGTERM or SIGINT. ``ready`` is called once everything listens."""
     home.create()
+    may_hold_a_fleet()
     with sole_controller(home):
         store = opener(home)
         try:
@@ -93,6 +96,14 @@ def serve(
         finally:
             withdraw(home)
             store.close()
+
+
+def may_hold_a_fleet() -> None:
+    """Lets this process and its children open as many files as they are allowed to: each connection
+    is one, and the usual 1,024 are fewer than a fleet, or than a stranger can take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(hard, _MOST_FILES) if hard != resource.RLIM_INFINITY else _MOST_FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def advertised_host(options: ServeOptions) -> str:

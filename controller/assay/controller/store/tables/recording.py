@@ -17,10 +17,13 @@ from assay.controller.records import Recorded, RecordOutcome, RoundState
 from assay.controller.store.arrival import Arrived, Index
 from assay.controller.store.schema import attempts, conflicts, results, rounds
 
+# What a device may make us keep of one attempt; an honest one sends a few kB, a few times.
+_BYTES_PER_ATTEMPT = 16 << 20
+_CONFLICTS_PER_ATTEMPT = 16
 _ROWS_PER_STATEMENT = 500
 _LOOK_UP = """
 SELECT a.attempt_id, a.device_id, a.round_id, r.sweep_id, a.cell_key, a.fence, r.fence,
-       s.seq, s.sha256
+       s.seq, s.sha256, LENGTH(s.body)
 FROM attempts AS a
 JOIN rounds AS r ON r.round_id = a.round_id
 LEFT JOIN results AS s ON s.attempt_id = a.attempt_id
@@ -61,6 +64,7 @@ class _Batch:
     attempts: dict[str, _Attempt] = field(default_factory=dict)
     fences: dict[str, int] = field(default_factory=dict)
     known: dict[tuple[str, int], str] = field(default_factory=dict)
+    held_bytes: dict[str, int] = field(default_factory=dict)
     new_results: list[tuple[Any, ...]] = field(default_factory=list)
     disputed: dict[tuple[str, int, str], str] = field(default_factory=dict)
     rounds: set[str] = field(default_factory=set)
@@ -88,13 +92,14 @@ def _look_up(tx: Connection, batch: _Batch, ids: Sequence[str]) -> None:
         query = _LOOK_UP.format(_places(tx, len(some)))
         if tx.dialect.name != "sqlite":
             query += " FOR UPDATE OF a"
-        for attempt_id, *grant, current_fence, seq, sha256 in tx.exec_driver_sql(
+        for attempt_id, *grant, current_fence, seq, sha256, size in tx.exec_driver_sql(
             query, tuple(some)
         ):
             attempt = batch.attempts[attempt_id] = _Attempt(*grant)
             batch.fences[attempt.round_id] = current_fence
             if seq is not None:
                 batch.known[attempt_id, seq] = sha256
+                batch.held_bytes[attempt_id] = batch.held_bytes.get(attempt_id, 0) + size
 
 
 def _record(batch: _Batch, device_id: str, one: Arrived) -> Recorded:
@@ -108,6 +113,14 @@ def _record(batch: _Batch, device_id: str, one: Arrived) -> Recorded:
         return _seen_before(batch, device_id, one, known)
     if one.index is None:
         return Recorded(RecordOutcome.REJECTED, one.refusal)
+    held_bytes = batch.held_bytes.get(one.attempt_id, 0) + len(one.body)
+    if held_bytes > _BYTES_PER_ATTEMPT:
+        return Recorded(
+            RecordOutcome.REJECTED,
+            f"this attempt has {held_bytes - len(one.body)} bytes of results already; at most "
+            f"{_BYTES_PER_ATTEMPT} are kept",
+        )
+    batch.held_bytes[one.attempt_id] = held_bytes
     superseded = attempt.fence != batch.fences[attempt.round_id]
     batch.known[one.attempt_id, one.seq] = one.sha256
     batch.new_results.append(_row(batch, attempt, one, one.index, superseded=superseded))
@@ -164,6 +177,7 @@ def _note_conflicts(tx: Connection, batch: _Batch) -> None:
     for attempt_id, disputes in found.items():
         noted = {tuple(row) for row in tx.execute(_CONFLICTS, {"attempt_id": attempt_id})}
         new_ones = [each for each in disputes if (each["seq"], each["sha256"]) not in noted]
+        new_ones = new_ones[: max(0, _CONFLICTS_PER_ATTEMPT - len(noted))]
         if new_ones:
             tx.execute(insert(conflicts), new_ones)
 
