@@ -95,10 +95,10 @@ test-system: $(VENV)/.test-system
 test-packaging: $(VENV)/.test
 	$(BIN)/pytest -rs -m packaging tests/packaging $(ARGS)
 
-# Long ones, and those that need a quiet machine.
+# Long ones, and those that need a quiet machine; their figures are printed at the end.
 soak: $(VENV)/.test-system
 	@tests/system/install-packages
-	$(BIN)/pytest -m soak
+	$(BIN)/pytest -m soak -rP --durations=0
 
 # Assay and all it depends on, one archive per kind of host, for ansible/ and offline hosts.
 wheelhouse: | $(VENV)/bin/python

@@ -87,7 +87,9 @@ def test_a_connection_a_nat_forgot_is_found_within_half_a_minute(
     before = time.monotonic()
     with pytest.raises(Unreachable):
         board.sync(wait_s=30)
-    assert time.monotonic() - before < 30
+    found_s = time.monotonic() - before
+    print(f"a connection that a NAT forgot was given up after {found_s:.1f} s")
+    assert found_s < 30
     relay.swallowing = False
     relay.cut()
     relay.refusing = False
