@@ -289,7 +289,7 @@ def test_every_scenario_runs(tmp_path: Path, scenario: Scenario, batch: int | st
     assert found.failure is None and found.latency is not None and found.conditions is not None
     notes = found.conditions.notes
     assert found.latency.fidelity is Fidelity.NATIVE_LOOP, notes.get("native_loop_absent")
-    assert 0 < int(notes["uss_bytes"]) and int(notes["end_to_end_p50_ns"]) > 0
+    assert int(notes["uss_bytes"]) > 0 and int(notes["end_to_end_p50_ns"]) > 0
     assert found.latency.response_time is (scenario.kind is ScenarioKind.SERVER)
     assert found.environment["scenario"] == scenario.kind.value
     if scenario.kind is ScenarioKind.MULTI_STREAM:

@@ -178,7 +178,6 @@ def test_ages_are_exact_quantiles_of_what_is_leased_and_what_waits() -> None:
     assert list(ages([], 10**11)) == []
 
 
-
 def test_latency_is_the_exact_quantile_of_the_middle_run() -> None:
     data = small_sweep()
     found = values(page_of(data), "assay_latency_seconds")
