@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from assay.agent.cli.bench_rows import print_outcomes, row_of
-from assay.agent.cli.bench_setup import MEDIA, LocalBench, Options, runtime_of
+from assay.agent.cli.bench_setup import LocalBench, Options, runtime_of
 from assay.agent.cli.bench_words import changed, dim, pair, shape
 from assay.core.errors import CheckFailed, UsageError
 from assay.core.listing import format_option
 from assay.core.model import PROFILES, Mode, Scenario, ScenarioKind, VerdictKind
+from assay.core.model.formats import MEDIA_BY_RUNTIME
 
 if TYPE_CHECKING:
     from assay.agent.measuring.measure import Measured
@@ -33,7 +34,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--golden", type=_FILE, help="Reference: .npz with x as the model takes it, output_0, ..."
 )
 @click.option("--preprocessing", default="{}", help="JSON: how x becomes the model's input.")
-@click.option("--runtime", type=click.Choice(sorted(MEDIA)), help="By the file's name if absent.")
+@click.option(
+    "--runtime",
+    type=click.Choice(sorted(MEDIA_BY_RUNTIME)),
+    help="By the file's name if absent.",
+)
 @click.option("--provider", default="", help="Execution provider or delegate.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--spinning/--no-spinning", default=True, help="Whether idle threads spin.")

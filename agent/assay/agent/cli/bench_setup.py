@@ -14,11 +14,7 @@ import click
 
 from assay.core.errors import UsageError
 from assay.core.model import (
-    MEDIA_NCNN,
     MEDIA_NPZ,
-    MEDIA_ONNX,
-    MEDIA_TFLITE,
-    MEDIA_TORCH,
     PROFILES,
     ArtifactRef,
     GoldenSpec,
@@ -27,17 +23,12 @@ from assay.core.model import (
     RuntimeSpec,
     Scenario,
 )
+from assay.core.model.formats import FORMATS, MEDIA_BY_RUNTIME
 
 if TYPE_CHECKING:
     from assay.agent.measuring.measure import Measured
 
-_BY_SUFFIX = {
-    ".onnx": ("onnxruntime", MEDIA_ONNX),
-    ".tflite": ("litert", MEDIA_TFLITE),
-    ".ncnn": ("ncnn", MEDIA_NCNN),
-    ".pt2": ("torch", MEDIA_TORCH),
-}
-MEDIA = dict(_BY_SUFFIX.values())
+_RUNTIMES = {known.suffix: known.runtime for known in FORMATS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +124,11 @@ def _run(model: Path, options: Options, folder: Path) -> tuple[RunSpec, Path]:
 
 def runtime_of(model: Path, options: Options) -> tuple[RuntimeSpec, str]:
     """Which runtime takes ``model``, and the media type of its files."""
-    by_suffix = _BY_SUFFIX.get(model.suffix.lower())
+    by_suffix = _RUNTIMES.get(model.suffix.lower())
     if options.runtime is None and by_suffix is None:
         raise UsageError(
-            f"{model.name}: none of {', '.join(_BY_SUFFIX)}: say --runtime "
-            f"{' or '.join(sorted(MEDIA))}"
+            f"{model.name}: none of {', '.join(_RUNTIMES)}: say --runtime "
+            f"{' or '.join(sorted(MEDIA_BY_RUNTIME))}"
         )
     name = options.runtime or (by_suffix[0] if by_suffix else "")
     spec = RuntimeSpec(
@@ -147,7 +138,7 @@ def runtime_of(model: Path, options: Options) -> tuple[RuntimeSpec, str]:
         allow_spinning=options.spinning,
         options=options.options,
     )
-    return spec, MEDIA[name]
+    return spec, MEDIA_BY_RUNTIME[name]
 
 
 def _inputs(

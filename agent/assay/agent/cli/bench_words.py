@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from assay.agent.cli.bench_setup import MEDIA, Options
+from assay.agent.cli.bench_setup import Options
 from assay.core.errors import UsageError
+from assay.core.model.formats import MEDIA_BY_RUNTIME
 
 
 def changed(options: Options, against: tuple[str, ...]) -> Options:
@@ -22,8 +23,9 @@ def changed(options: Options, against: tuple[str, ...]) -> Options:
         elif key == "provider":
             options = replace(options, provider=value)
         elif key == "runtime":
-            if value not in MEDIA:
-                raise UsageError(f"--against runtime={value}: one of {', '.join(sorted(MEDIA))}")
+            if value not in MEDIA_BY_RUNTIME:
+                known = ", ".join(sorted(MEDIA_BY_RUNTIME))
+                raise UsageError(f"--against runtime={value}: one of {known}")
             options = replace(options, runtime=value)
         else:
             options = replace(options, options={**options.options, key: value})

@@ -302,3 +302,6 @@ def _tensor(detail: dict[str, Any]) -> TensorSpec:
         scale=float(scales[0]) if quantised else 0.0,
         zero_point=int(points[0]) if quantised else 0,
     )
+
+
+RUNTIME = LiteRt

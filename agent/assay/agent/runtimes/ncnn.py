@@ -243,3 +243,6 @@ def _require_blobs(net: Any, file: NcnnFile) -> None:
 
 def _spec(tensor: NcnnTensor) -> TensorSpec:
     return TensorSpec(tensor.name, "float32", tensor.shape, ("",) * len(tensor.shape))
+
+
+RUNTIME = Ncnn

@@ -321,3 +321,6 @@ def _tensor(arg: Any) -> TensorSpec:
     shape = tuple(size if isinstance(size, int) else None for size in arg.shape)
     symbols = tuple(symbol(size) for size in arg.shape)
     return TensorSpec(arg.name, _TYPES[arg.type], shape, symbols)
+
+
+RUNTIME = OnnxRuntime

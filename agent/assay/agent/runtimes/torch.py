@@ -217,3 +217,6 @@ def _precision(weights: Any) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+RUNTIME = Torch

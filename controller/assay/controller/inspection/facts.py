@@ -15,9 +15,10 @@ from typing import Any
 from assay.controller.inspection.bounds import answer, ask
 from assay.core.errors import NotFound, UsageError
 from assay.core.jsonable import jsonable
-from assay.core.model import MEDIA_NCNN, MEDIA_ONNX, MEDIA_TFLITE
+from assay.core.model import MEDIA_ONNX, MEDIA_TFLITE
+from assay.core.model.formats import FORMATS
 
-MEDIA: Mapping[str, str] = {".onnx": MEDIA_ONNX, ".tflite": MEDIA_TFLITE, ".ncnn": MEDIA_NCNN}
+MEDIA: Mapping[str, str] = {known.suffix: known.media_type for known in FORMATS if known.swept}
 TIME_BOX_S = 120.0
 _MOST_SHOWN, _BEGINNING = 200, 60
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from assay.controller.planning.spec import RUNTIME_MEDIA, DeviceSelector, SweepSpec
+from assay.controller.planning.spec import DeviceSelector, SweepSpec
 from assay.controller.records import (
     CellRecord,
     DatasetRecord,
@@ -20,6 +20,7 @@ from assay.core import digest
 from assay.core.errors import SpecError
 from assay.core.jsonable import jsonable
 from assay.core.model import InputSpec, RunSpec, RuntimeSpec, Scenario
+from assay.core.model.formats import MEDIA_BY_RUNTIME
 
 _NO_DATASETS: Mapping[str, DatasetRecord] = MappingProxyType({})
 
@@ -210,7 +211,7 @@ def _why_absent(device: DeviceRecord, runtime: RuntimeSpec) -> str:
 
 
 def _why_unrunnable(variant: VariantRecord, runtime: RuntimeSpec, feeding: _Feeding) -> str:
-    media = RUNTIME_MEDIA[runtime.name]
+    media = MEDIA_BY_RUNTIME[runtime.name]
     if media not in variant.files:
         return f"the variant has no {media.removeprefix('model/')} file"
     if feeding.inputs(variant, variant.files[media]) is None:
@@ -243,7 +244,7 @@ def _template(
     feeding: _Feeding,
     device: DeviceRecord,
 ) -> RunSpec:
-    file = variant.files[RUNTIME_MEDIA[runtime.name]]
+    file = variant.files[MEDIA_BY_RUNTIME[runtime.name]]
     inputs = feeding.inputs(variant, file)
     assert inputs is not None, "cells that nothing feeds are left out"
     run = RunSpec(
@@ -268,7 +269,7 @@ def _canary_template(
     scenario: Scenario,
     device: DeviceRecord,
 ) -> RunSpec:
-    file = canary.files[RUNTIME_MEDIA[runtime.name]]
+    file = canary.files[MEDIA_BY_RUNTIME[runtime.name]]
     assert file.golden is not None, "the canary carries its own inputs"
     run = RunSpec(
         attempt_id="",

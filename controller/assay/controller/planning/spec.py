@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from assay.controller import toml_file
 from assay.core.model import PROFILES, Mode, Profile, Scenario, ScenarioKind
+from assay.core.model.formats import FORMATS
 
-KNOWN_RUNTIMES = ("onnxruntime", "litert")
-RUNTIME_MEDIA = {"onnxruntime": "model/onnx", "litert": "model/tflite", "ncnn": "model/ncnn"}
+_SWEPT = tuple(known.runtime for known in FORMATS if known.swept)
 
 _REFERENCE = "docs/reference/sweep-file.md"
 _YEAR_S = 31_536_000.0
@@ -40,7 +40,7 @@ class DeviceSelector(_Strict):
 class RuntimeChoice(_Strict):
     """A runtime and the settings to try with it; lists are multiplied out."""
 
-    name: Literal["onnxruntime", "litert", "ncnn"] = Field(description="The runtime.")
+    name: str = Field(description=f"The runtime: `{'`, `'.join(_SWEPT)}`.")
     version: str = Field(default="", description="Required version; empty: what the device has.")
     provider: str = Field(
         default="", description="Execution provider or delegate; empty: the CPU default."
@@ -52,6 +52,13 @@ class RuntimeChoice(_Strict):
         default=True, description="Whether idle threads spin (onnxruntime); false for energy runs."
     )
     options: dict[str, str] = Field(default={}, description="Runtime options, passed through.")
+
+    @field_validator("name")
+    @classmethod
+    def _a_runtime_of_sweeps(cls, name: str) -> str:
+        if name not in _SWEPT:
+            raise ValueError(f"{name!r} is none of {', '.join(_SWEPT)}")
+        return name
 
 
 class ScenarioChoice(_Strict):

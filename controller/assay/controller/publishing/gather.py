@@ -8,24 +8,11 @@ from pathlib import Path
 
 from assay.core import digest
 from assay.core.errors import BadMessage, UsageError
-from assay.core.model import (
-    MEDIA_NCNN,
-    MEDIA_NPZ,
-    MEDIA_ONNX,
-    MEDIA_TFLITE,
-    MEDIA_TORCH,
-    ArtifactRef,
-    RunSpec,
-)
+from assay.core.model import MEDIA_NPZ, ArtifactRef, RunSpec
+from assay.core.model.formats import MEDIA_BY_SUFFIX
 from assay.core.statement import NamedArtifact, from_entry
 
-_MEDIA = {
-    ".onnx": MEDIA_ONNX,
-    ".tflite": MEDIA_TFLITE,
-    ".ncnn": MEDIA_NCNN,
-    ".pt2": MEDIA_TORCH,
-    ".npz": MEDIA_NPZ,
-}
+_MEDIA = {**MEDIA_BY_SUFFIX, ".npz": MEDIA_NPZ}
 _KEYS = ("digest", "size_bytes", "media_type", "name")
 
 

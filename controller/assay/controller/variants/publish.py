@@ -12,16 +12,12 @@ from assay.controller.store.base import Store
 from assay.controller.variants.orders import FileReport
 from assay.core.cas import ContentStore
 from assay.core.errors import NotFound
-from assay.core.model import (
-    MEDIA_NCNN,
-    MEDIA_NPZ,
-    MEDIA_ONNX,
-    MEDIA_TFLITE,
-    GoldenSpec,
-    InputSpec,
-)
+from assay.core.model import MEDIA_NPZ, GoldenSpec, InputSpec
+from assay.core.model.formats import FORMATS
 
-MEDIA: Mapping[str, str] = {"onnx": MEDIA_ONNX, "tflite": MEDIA_TFLITE, "ncnn": MEDIA_NCNN}
+MEDIA: Mapping[str, str] = MappingProxyType(
+    {known.suffix.removeprefix("."): known.media_type for known in FORMATS if known.swept}
+)
 """Format of a recipe → media type, by which a record names its files."""
 
 _NO_STATE: Mapping[str, str] = MappingProxyType({})
