@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import subprocess
 import sys
 import time
@@ -37,6 +38,8 @@ class Seen:
     """What the devices of this process have seen."""
 
     codes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    """What went wrong, in gRPC's words without their figures."""
     attached: int = 0
     last_first_s: float = 0.0
     """When the last device had its first answer, from the start on."""
@@ -75,6 +78,7 @@ async def device(own: Credentials, address: str, habit: Habit, seen: Seen, began
                 first = False
             except grpc.aio.AioRpcError as error:
                 seen.codes[error.code().name] += 1
+                seen.reasons[re.sub(r"\d+", "N", error.details() or "")[-120:]] += 1
                 await asyncio.sleep(random.uniform(0.5, 2))
                 continue
             if habit.pause_s < 0:
@@ -92,6 +96,7 @@ async def main(own: Sequence[Credentials], address: str, habit: Habit) -> None:
             tasks = [asyncio.create_task(device(o, address, habit, seen, began)) for o in own]
         said = {
             "codes": seen.codes,
+            "reasons": seen.reasons,
             "attached": seen.attached,
             "last_first_s": seen.last_first_s,
             "cpu_s": time.process_time(),
@@ -146,6 +151,7 @@ class Clients:
             assert process.stdout is not None
             said = json.loads(process.stdout.readline())
             whole.codes.update(said["codes"])
+            whole.reasons.update(said["reasons"])
             whole.attached += said["attached"]
             whole.last_first_s = max(whole.last_first_s, said["last_first_s"])
         return whole

@@ -61,6 +61,7 @@ def measure(folder: Path, count: int, processes: int) -> dict[str, Any]:
         "served": seen.attached,
         "served_s": round(seen.last_first_s, 2),
         "codes": dict(seen.codes),
+        "reasons": dict(seen.reasons),
         "target": f"all within {MOST_S:g} s, OK alone",
     }
 

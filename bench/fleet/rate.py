@@ -3,10 +3,11 @@
     python -m bench.fleet.rate [--results 10000] [--batch 50] [--turns 3]
 
 Both commit batch by batch with every commit flushed to disk, into copies of one database where the
-attempts are leased already. ``store`` is one call of the store for each batch: hashes, decoding,
-checks, rounds that close. ``wire`` is ReportResults over mTLS to a controller process, eight
-devices at a time, who share commits. By turns; each ratio is of one turn, printed is the median
-one. Exit status 1 below 0.8 for the store.
+attempts are leased already. ``store`` is one call of the store for each batch, one after the
+other: hashes, decoding, checks, rounds that close. ``recorder`` is what the controller does with
+them, eight devices at a time, who share commits; ``wire`` is ReportResults over mTLS to a
+controller process, likewise. By turns; each ratio is of one turn, printed is the median one. Exit
+status 1 below 0.8 for the store.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ import grpc
 from bench.fleet.made import credentials, enrol_fleet
 
 from assay.controller.home import Home
+from assay.controller.records import RecordOutcome
+from assay.controller.server.recorder import Recorder
 from assay.controller.store import open_store
+from assay.controller.store.arrival import arrived
 from assay.core.channel import dial
 from assay.v1 import fleet_pb2, fleet_pb2_grpc
 from tests.plane import queued, reported, result, sweep
@@ -61,15 +65,16 @@ def measure(folder: Path, count: int, size: int, turns: int) -> dict[str, float]
     enrol_fleet(leased, file, count // size)
     batches = leased_batches(leased, size)
     count = size * len(batches)
-    rates: dict[str, list[float]] = {"bare": [], "store": [], "wire": []}
+    rates: dict[str, list[float]] = {"bare": [], "store": [], "recorder": [], "wire": []}
     for turn in range(turns):
         homes = [copied(leased, folder / f"{way}-{turn}") for way in rates]
         rates["store"].append(count / through_store(homes[1], batches))
         rates["bare"].append(count / bare(homes[0], homes[1], size))
-        rates["wire"].append(count / through_wire(homes[2], file, batches))
+        rates["recorder"].append(count / through_recorder(homes[2], batches))
+        rates["wire"].append(count / through_wire(homes[3], file, batches))
     pairs = {
         f"{way}_ratio": median(a / b for a, b in zip(rates[way], rates["bare"], strict=True))
-        for way in ("store", "wire")
+        for way in ("store", "recorder", "wire")
     }
     per_s = {f"{way}_per_s": median(each) for way, each in rates.items()}
     return {name: round(value, 2) for name, value in (per_s | pairs).items()}
@@ -107,9 +112,24 @@ def through_store(home: Home, batches: Sequence[Batch]) -> float:
     store = open_store(home)
     began = time.perf_counter()
     for batch in batches:
-        store.record_all([batch], time.time_ns())
+        device_id, results = batch
+        store.record_all([(device_id, [arrived(one) for one in results])], time.time_ns())
     took = time.perf_counter() - began
     store.close()
+    return took
+
+
+def through_recorder(home: Home, batches: Sequence[Batch]) -> float:
+    """Seconds."""
+    store = open_store(home)
+    recorder = Recorder(store, time.time_ns)
+    with ThreadPoolExecutor(_AT_A_TIME) as threads:
+        began = time.perf_counter()
+        done = list(threads.map(lambda batch: recorder.record(*batch).result(), batches))
+        took = time.perf_counter() - began
+    recorder.close()
+    store.close()
+    assert {one.outcome for each in done for one in each} == {RecordOutcome.STORED}
     return took
 
 
