@@ -44,6 +44,9 @@ from tests.plane import facts, result
 from tests.plane_client import ANY_PORTS, Board, ControllerProcess, Key, controller_process, enrol
 from tests.planning import DATASET, VARIANTS
 
+# Needs no root, but more time than `make test` has.
+pytestmark = pytest.mark.system
+
 _NUMBERS = itertools.count()
 ARGUMENTS = (*ANY_PORTS, "--admin-port=0", "--no-metrics", "--no-live")
 FILE = """

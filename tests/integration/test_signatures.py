@@ -32,6 +32,9 @@ from tests.agent_process import (
 from tests.conftest import need
 from tests.plane_client import controller_process
 
+# Needs no root, but more time than `make test` has.
+pytestmark = pytest.mark.system
+
 
 @dataclass
 class Plane:

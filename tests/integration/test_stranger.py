@@ -31,6 +31,9 @@ from tests.plane_client import ControllerProcess, controller_process
 from tests.planning import DATASET, spec, variant
 from tests.stranger_agent import Stranger
 
+# Needs no root, but more time than `make test` has.
+pytestmark = pytest.mark.system
+
 SCRIPT = Path(stranger_agent.__file__)
 STATUS = fleet_pb2.RecordStatus
 DAYS = 86_400

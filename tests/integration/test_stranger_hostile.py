@@ -30,6 +30,9 @@ from tests.agent_process import eventually
 from tests.plane import queued, reported, result, sweep
 from tests.plane_client import Board, ControllerProcess, Key, controller_process, enrol
 
+# Needs no root, but more time than `make test` has.
+pytestmark = pytest.mark.system
+
 _NUMBERS = itertools.count()
 _MIB = 1 << 20
 _SILENT = 300

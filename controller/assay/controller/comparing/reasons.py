@@ -109,6 +109,13 @@ REASONS: dict[str, Reason] = {
         "the run's preprocessing could not be read", "add the dataset again with this version"
     ),
     "worker_timeout": Reason("the run outlived its time box", "use a shorter profile or less load"),
+    "fetch_timeout": Reason(
+        "the run's files were not here in time",
+        "look at the line, or raise `fetch_s` or lower `fetch_bytes_per_s` in [limits]",
+    ),
+    "start_timeout": Reason(
+        "no worker began in time", "look at the board's load, or raise `start_s` in [limits]"
+    ),
     "corrupt_artifact": Reason("the file arrived damaged", "check network and storage, then retry"),
     "unsigned_artifact": Reason(
         "the device trusts no publisher that signed its files",
