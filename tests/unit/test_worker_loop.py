@@ -128,6 +128,18 @@ def test_a_timer_measures_until_its_rule_says_so() -> None:
     assert latency.early_stopping_ns["p99"] >= latency.p99_ns
 
 
+def test_a_long_timed_part_pauses_between_blocks() -> None:
+    doing: list[str] = []
+    bound = Bound((lambda: doing.append("query"),), None, lambda i: [], Fidelity.RAW_BINDING)
+    timed = Timer(ClosedLoop(bound, (0,)), PLAIN).measure(
+        SHORT, seed=1, block_ns=20 * MS, pause=lambda: doing.append("pause"), quiet_ns=100 * MS
+    )
+    assert doing.count("pause") >= 3 and doing[0] == doing[-1] == "query"
+    assert ("pause", "pause") not in itertools.pairwise(doing)
+    # What runs after a pause to warm up again is not counted.
+    assert timed.reservoir.seen == sum(timed.block_queries) < doing.count("query")
+
+
 def test_a_slow_query_still_ends_the_run() -> None:
     bound = Bound((lambda: time.sleep(0.3),), None, lambda i: [], Fidelity.RAW_BINDING)
     timed = Timer(ClosedLoop(bound, (0,)), PLAIN).measure(SHORT, seed=1)

@@ -97,7 +97,8 @@ def measure(
     """Measures ``run`` in a fresh worker process pinned to ``cpus.measure_cpus``.
 
     ``on_state`` hears ``settling``, ``loading``, ``warming``, ``measuring`` and ``evaluating`` from
-    this thread as they begin; the timed part waits until it has returned from ``measuring``. A
+    this thread as they begin; the timed part waits until it has returned from ``measuring``. In
+    long ones ``pausing`` and ``measuring`` again come between blocks, at least once a minute. A
     model, runtime or worker that fails is told in ``Measured.failure`` and never raised. Setting
     ``cancel`` kills the worker's process group and raises :class:`assay.core.errors.Cancelled`.
     ``work_dir`` must exist and be the caller's alone; what lies in it afterwards is only the trace.

@@ -40,7 +40,15 @@ from assay.core.errors import (
     StartTimeout,
     WorkerCrashed,
 )
-from assay.core.model import MEDIA_NPZ, ArtifactRef, DeviceFacts, Reason, Round, RunSpec
+from assay.core.model import (
+    LONGEST_QUIET_NS,
+    MEDIA_NPZ,
+    ArtifactRef,
+    DeviceFacts,
+    Reason,
+    Round,
+    RunSpec,
+)
 
 T = TypeVar("T")
 
@@ -211,7 +219,7 @@ class RoundExecutor:
                 limit.kept()
             if name == AttemptState.MEASURING.value:
                 self.quiet.enter()
-                self.announce(run.profile.t_max_ns + _QUIET_MARGIN_NS)
+                self.announce(min(run.profile.t_max_ns, LONGEST_QUIET_NS) + _QUIET_MARGIN_NS)
                 scrapes_before = self.scrapes()
             else:
                 scraped += self._end_block(scrapes_before)

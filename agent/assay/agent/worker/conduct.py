@@ -129,7 +129,7 @@ def _conduct(
     with interpreter.inference(run.runtime.name):
         warm = timer.warm_up(run.profile, run.scenario.mode)
     say("measuring")
-    window = _measure(timer, run, schedule, open_loop)
+    window = _measure(timer, run, schedule, open_loop, say)
     say("evaluating")
     notes |= timed_notes(window.timed, open_loop, run) | step_notes(ready)
     latency = _latency(path, ready, run, schedule, window.timed, notes)
@@ -199,14 +199,19 @@ def _path(
 
 
 def _measure(
-    timer: Timer, run: RunSpec, schedule: Schedule, open_loop: ScheduledLoop | None
+    timer: Timer, run: RunSpec, schedule: Schedule, open_loop: ScheduledLoop | None, say: Say
 ) -> _Window:
+    def pause() -> None:
+        # The agent speaks to its controller in between; where it hears of a cancel, this ends here.
+        say("pausing")
+        say("measuring")
+
     profile = run.profile
     block_ns = min(_LONGEST_SCHEDULE_NS, profile.t_min_ns) if open_loop is not None else None
     with interpreter.quiet(), interpreter.inference(run.runtime.name):
         probe = _probe_ns(schedule)
         before = read_counters()
-        timed = timer.measure(profile, run.seed, block_ns)
+        timed = timer.measure(profile, run.seed, block_ns, pause)
         after = read_counters()
         probe_after = _probe_ns(schedule)
     return _Window(timed, before, after, probe_after / probe - 1)

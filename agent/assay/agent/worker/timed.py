@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from assay.agent.worker.isolation import Schedule
 from assay.agent.worker.loop import QueryLoop, new_buffer
 from assay.agent.worker.stopping import Stop, StopRule, Warmth, judge_warmup
 from assay.core import stats
-from assay.core.model import Fidelity, Latency, Mode, Profile
+from assay.core.model import LONGEST_QUIET_NS, Fidelity, Latency, Mode, Profile
 from assay.core.trace import Reservoir
 
 if TYPE_CHECKING:
@@ -111,16 +112,31 @@ class Timer:
             if warmth is not Warmth.WARMING:
                 return WarmUp(elapsed, queries, warmth is Warmth.STEADY, tuple(medians))
 
-    def measure(self, profile: Profile, seed: int, block_ns: int | None = None) -> Timed:
+    def measure(
+        self,
+        profile: Profile,
+        seed: int,
+        block_ns: int | None = None,
+        pause: Callable[[], None] | None = None,
+        quiet_ns: int = LONGEST_QUIET_NS,
+    ) -> Timed:
         """Runs timed blocks until the stop rule says so; of ``block_ns``, or by default of half a
-        second or a twentieth of the shortest time."""
+        second or a twentieth of the shortest time. ``pause`` is called between two of them, before
+        ``quiet_ns`` have passed without."""
         self._rewarm()
+        quiet_since = time.perf_counter_ns()
         timed = Timed(Reservoir(seed))
         rule = StopRule(profile)
         wanted_ns = block_ns or max(_BLOCK_NS, profile.t_min_ns // 20)
         while timed.stop is None:
             left_ns = max(profile.t_max_ns - timed.duration_ns, 1)
-            self._timed_block(timed, min(wanted_ns, left_ns, self._schedule.block_ns))
+            longest_ns = min(wanted_ns, left_ns, self._schedule.block_ns)
+            due_ns = quiet_since + quiet_ns - longest_ns
+            if pause is not None and timed.block_queries and time.perf_counter_ns() > due_ns:
+                pause()
+                self._rewarm()
+                quiet_since = time.perf_counter_ns()
+            self._timed_block(timed, longest_ns)
             timed.stop = rule.decide(
                 timed.duration_ns, timed.reservoir.seen, lambda: _half_width(timed, seed)
             )

@@ -34,7 +34,7 @@ from assay.core.model.job import (
     Scenario,
     ScenarioKind,
 )
-from assay.core.model.profiles import PROFILES
+from assay.core.model.profiles import LONGEST_QUIET_NS, PROFILES
 from assay.core.model.result import (
     ColdStart,
     Conditions,
@@ -57,6 +57,7 @@ from assay.core.model.result import (
 from assay.core.model.worker import WorkerOrder, WorkerReport
 
 __all__ = [
+    "LONGEST_QUIET_NS",
     "MEDIA_NCNN",
     "MEDIA_NPZ",
     "MEDIA_ONNX",

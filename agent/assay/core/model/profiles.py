@@ -6,6 +6,9 @@ from assay.core.model.job import Profile
 
 _S = 1_000_000_000
 
+LONGEST_QUIET_NS = 60_000_000_000
+"""After so much of timed blocks a device may speak again, and a cancel arrives."""
+
 PROFILES: dict[str, Profile] = {
     p.name: p
     for p in (
