@@ -215,3 +215,45 @@ def test_energies_read_through_a_calibration_and_raw_are_refused_by_name_and_for
     forced = contest(Statistic.ENERGY, force=True)
     assert forced.comparison.finding is Finding.EQUIVALENT
     assert forced.differs == ("power_calibration: none, p: 1.1200 x reading (0a1b)",)
+
+
+@pytest.mark.parametrize("statistic", [s for s in Statistic if s is not Statistic.P50])
+def test_any_figure_can_be_compared_and_is_named(statistic: Statistic) -> None:
+    def measure(side: int, number: int) -> FakeRun:
+        base = 3.0 if side else 1.0
+        latency = replace(make_latency(), p90_ns=base * 1e6, p99_ns=base * 2e6)
+        memory = MemorySplit(process_peak_bytes=int(base * 1e6))
+        energy = replace(make_energy(), total_j=base)
+        return FakeRun(latency, memory=memory, energy=energy)
+
+    contest = hold_contest(
+        measure, Rules(), max_rounds=40, seed=1, same_runtime=True, statistic=statistic
+    )
+    assert contest.comparison.finding is Finding.CONFIRMED
+    said = sentence(NAMES, contest, 0.01)
+    assert said.startswith("confirmed: b.onnx takes 3.000 times ")
+    assert {"energy": "energy", "peak_memory": "memory"}.get(
+        statistic.value, statistic.value
+    ) in said
+
+
+@pytest.mark.parametrize(
+    ("statistic", "why"),
+    [
+        (Statistic.ENERGY, "no power sensor on this board"),
+        (Statistic.P99, "too few samples"),
+        (Statistic.PEAK_MEMORY, "could not be read"),
+    ],
+)
+def test_a_figure_that_is_not_there_is_said_after_one_round(statistic: Statistic, why: str) -> None:
+    measured = []
+
+    def measure(side: int, number: int) -> FakeRun:
+        measured.append(side)
+        return FakeRun(replace(make_latency(), p99_ns=None))
+
+    with pytest.raises(CheckFailed, match=why):
+        hold_contest(
+            measure, Rules(), max_rounds=40, seed=1, same_runtime=True, statistic=statistic
+        )
+    assert sorted(measured) == [0, 1]

@@ -87,6 +87,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="What is too small a difference to matter, as a ratio.",
 )
+@click.option(
+    "--statistic",
+    type=click.Choice(["p50", "p90", "p99", "energy", "peak_memory"]),
+    default="p50",
+    show_default=True,
+    help="What is compared.",
+)
 @click.option("--force", is_flag=True, help="Compare although conditions differ.")
 @click.option("--apart", is_flag=True, help="Measure two models once each; compare nothing.")
 @format_option
@@ -105,7 +112,7 @@ def bench_command(models: tuple[Path, ...], output_format: str, **given: Any) ->
         target_qps=given.pop("qps"),
     )
     against = given.pop("against")
-    contest = {name: given.pop(name) for name in ("rounds", "margin", "force")}
+    contest = {name: given.pop(name) for name in ("rounds", "margin", "statistic", "force")}
     apart = given.pop("apart")
     options = Options(
         scenario=scenario,

@@ -29,6 +29,14 @@ _FIELDS = (
     "rounds",
     "held",
 )
+_WORDS: Mapping[str, tuple[str, str, float, str]] = {
+    "p50": ("as long as", "p50", 1e3, "µs"),
+    "p90": ("as long as", "p90", 1e3, "µs"),
+    "p99": ("as long as", "p99", 1e3, "µs"),
+    "energy": ("the energy of", "an inference, idle included", 1e-3, "mJ"),
+    "peak_memory": ("the memory of", "peak of the process", 1e6, "MB"),
+}
+"""By statistic: how the ratio is said, of what, and in which unit a figure is shown."""
 
 
 def versus(
@@ -40,19 +48,22 @@ def versus(
     max_rounds: int,
     seed: int,
     force: bool,
+    statistic: str,
     output_format: str,
 ) -> None:
     """Holds the contest and prints it; :class:`CheckFailed` where it is inconclusive."""
     from assay.agent.measuring.contest import hold_contest
     from assay.core.comparing.compare import Finding, Rules, looks_for
+    from assay.core.comparing.paired import Statistic
 
+    compared = Statistic(statistic)
     rules = Rules(margin=margin)
     first = min(looks_for(rules)[0].rounds, max_rounds)
     begin = time.monotonic()
 
     def told(seen: RoundSeen) -> None:
         minutes = (time.monotonic() - begin) / 60
-        click.echo(f"{_round_text(names, seen)} ({minutes:.1f} min)", err=True)
+        click.echo(f"{_round_text(names, seen, statistic)} ({minutes:.1f} min)", err=True)
 
     click.echo(f"{first} to {max_rounds} rounds of both, in a drawn order", err=True)
     contest = hold_contest(
@@ -62,6 +73,7 @@ def versus(
         seed=seed,
         same_runtime=same_runtime,
         force=force,
+        statistic=compared,
         on_round=told,
     )
     said = sentence(names, contest, margin)
@@ -81,7 +93,9 @@ def sentence(names: tuple[str, str], contest: Contest, margin: float) -> str:
             f"inconclusive ({', '.join(_codes(contest))}): no round held; {_faults(names, contest)}"
         )
     bounds = f"{_interval(contest)}, {comparison.rounds} rounds"
-    takes = f"{two} takes {comparison.ratio:.3f} times as long as {one} (p50; {bounds})"
+    statistic = comparison.statistic.value
+    much, what, _, _ = _WORDS[statistic]
+    takes = f"{two} takes {comparison.ratio:.3f} times {much} {one} ({what}; {bounds})"
     if comparison.finding is Finding.EQUIVALENT:
         return f"equivalent: {takes}, no difference beyond ± {margin:.0%}"
     if comparison.finding is Finding.INCONCLUSIVE:
@@ -127,11 +141,12 @@ def _faults(names: tuple[str, str], contest: Contest) -> str:
     return "; ".join(parts)
 
 
-def _round_text(names: tuple[str, str], seen: RoundSeen) -> str:
+def _round_text(names: tuple[str, str], seen: RoundSeen, statistic: str) -> str:
+    _, _, divisor, unit = _WORDS[statistic]
     sides = []
     held = (seen.pair.baseline, seen.pair.candidate)
     for name, figure, kept in zip(names, seen.figures, held, strict=True):
-        shown = "no number" if figure is None else f"{figure / 1000:.4g} µs"
+        shown = "no number" if figure is None else f"{figure / divisor:.4g} {unit}"
         sides.append(f"{name} {shown}" + ("" if kept is not None else " (does not hold)"))
     return f"round {seen.number + 1}: " + ", ".join(sides)
 
@@ -153,7 +168,8 @@ def _print(names: tuple[str, str], contest: Contest, said: str, output_format: s
         "faults": [dict(side) for side in contest.faults],
         "doubts": list(contest.doubts),
         "differs": list(contest.differs),
-        "p50_ns": [list(seen.figures) for seen in contest.rounds],
+        "statistic": comparison.statistic.value,
+        "figures": [list(seen.figures) for seen in contest.rounds],
     }
     if output_format == "json":
         json.dump(row, sys.stdout, indent=2)

@@ -18,7 +18,7 @@ from assay.core.comparing.compare import Comparison, Finding, Rules, compare, lo
 from assay.core.comparing.meters import meter_differences, meter_of
 from assay.core.comparing.paired import Figures, PairedRound, Statistic, differences, figure_of
 from assay.core.errors import CheckFailed
-from assay.core.model import Conditions, Verdict, VerdictKind
+from assay.core.model import Absent, Conditions, Verdict, VerdictKind
 
 ABOUT_OUTPUTS = frozenset({"synthetic_input", "outputs_unchecked"})
 """Doubts about what was computed, not about how long it took: they bar a result from ranking in a
@@ -102,8 +102,8 @@ def hold_contest(
     """Measures ``measure(side, round)`` for the sides 0 and 1 until a look of ``rules`` decides,
     ``max_rounds`` held, or one round failed to hold four times in a row.
 
-    Raises :class:`CheckFailed` where the sides were measured under unlike conditions, by name;
-    ``force`` compares all the same.
+    Raises :class:`CheckFailed` where the sides were measured under unlike conditions, by name
+    (``force`` compares all the same), and where a run that holds has no such figure, with why.
     """
     rng = random.Random(seed)
     looks = {look.rounds for look in looks_for(rules)}
@@ -114,6 +114,8 @@ def hold_contest(
         order = rng.sample((0, 1), 2)
         number = len(tally.rounds)
         runs = {side: measure(side, number) for side in order}
+        for side in order:
+            _check_figure(runs[side], statistic)
         seen = _seen(number, runs[0], runs[1], statistic, tally)
         tally.rounds.append(seen)
         on_round(seen)
@@ -149,6 +151,21 @@ def holds(verdict: Verdict, other: Verdict) -> bool:
 
 def _codes(verdict: Verdict) -> frozenset[str]:
     return frozenset(reason.code for reason in verdict.reasons)
+
+
+def _check_figure(run: Run, statistic: Statistic) -> None:
+    """Raises :class:`CheckFailed` where another try would not have the figure either."""
+    if run.verdict.kind is VerdictKind.INVALID or figure_of(run, statistic) is not None:
+        return
+    if statistic is Statistic.ENERGY:
+        if not isinstance(run.energy, Absent):
+            return  # too uncertain this time, which the verdict says
+        why = run.energy.reason
+    elif statistic is Statistic.PEAK_MEMORY:
+        why = "the peak could not be read"
+    else:
+        why = "too few samples for it; a longer profile has more"
+    raise CheckFailed(f"nothing to compare: no {statistic.value} here ({why})")
 
 
 def _seen(
