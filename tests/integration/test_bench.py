@@ -33,7 +33,7 @@ def test_a_model_without_inputs_is_measured_on_made_up_ones(tmp_path: Path) -> N
     (row,) = json.loads(done.stdout)
     assert done.returncode == (1 if row["verdict"] == "invalid" else 0), done.stderr
     assert {"synthetic_input", "outputs_unchecked"} <= set(row["reasons"])
-    assert row["p50_low_ns"] <= row["p50_ns"] <= row["p50_high_ns"] <= row["p99_ns"]
+    assert row["p50_low_ns"] <= row["figures"] <= row["p50_high_ns"] <= row["p99_ns"]
     assert row["result"]["provenance"]["device"]["cpu"]["model"]
     assert len(read_trace(trace).latency_ns) == row["n"] == row["result"]["latency"]["n"]
 
@@ -44,7 +44,7 @@ def test_real_inputs_with_labels_give_accuracy_and_two_models_two_rows(tmp_path:
     done = bench(*models, "--apart", "--inputs", inputs, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [row["model"] for row in rows] == ["0.onnx", "1.onnx"]
-    assert all(float(row["p50_ns"]) > 0 for row in rows)
+    assert all(float(row["figures"]) > 0 for row in rows)
     assert not any("synthetic" in row["reasons"] for row in rows)
 
 
@@ -57,7 +57,7 @@ def test_two_models_are_compared_in_rounds_and_too_few_confirm_nothing(tmp_path:
     assert found["sentence"] in done.stderr
     # On a busy machine no round holds, and that is what is said.
     assert "too_few_rounds" in found["codes"] or found["faults"][0] or found["faults"][1]
-    assert len(found["p50_ns"]) == found["rounds"] >= 1
+    assert len(found["figures"]) == found["rounds"] >= 1
 
 
 def test_a_number_that_does_not_hold_is_exit_code_one(tmp_path: Path) -> None:

@@ -124,13 +124,12 @@ def _run(model: Path, options: Options, folder: Path) -> tuple[RunSpec, Path]:
 
 def runtime_of(model: Path, options: Options) -> tuple[RuntimeSpec, str]:
     """Which runtime takes ``model``, and the media type of its files."""
-    by_suffix = _RUNTIMES.get(model.suffix.lower())
-    if options.runtime is None and by_suffix is None:
+    name = options.runtime or _RUNTIMES.get(model.suffix.lower())
+    if name is None:
         raise UsageError(
             f"{model.name}: none of {', '.join(_RUNTIMES)}: say --runtime "
             f"{' or '.join(sorted(MEDIA_BY_RUNTIME))}"
         )
-    name = options.runtime or (by_suffix[0] if by_suffix else "")
     spec = RuntimeSpec(
         name,
         provider=options.provider,
