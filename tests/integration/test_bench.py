@@ -33,7 +33,7 @@ def test_a_model_without_inputs_is_measured_on_made_up_ones(tmp_path: Path) -> N
     (row,) = json.loads(done.stdout)
     assert done.returncode == (1 if row["verdict"] == "invalid" else 0), done.stderr
     assert {"synthetic_input", "outputs_unchecked"} <= set(row["reasons"])
-    assert row["p50_low_ns"] <= row["figures"] <= row["p50_high_ns"] <= row["p99_ns"]
+    assert row["p50_low_ns"] <= row["p50_ns"] <= row["p50_high_ns"] <= row["p99_ns"]
     assert row["result"]["provenance"]["device"]["cpu"]["model"]
     assert len(read_trace(trace).latency_ns) == row["n"] == row["result"]["latency"]["n"]
 
@@ -44,7 +44,7 @@ def test_real_inputs_with_labels_give_accuracy_and_two_models_two_rows(tmp_path:
     done = bench(*models, "--apart", "--inputs", inputs, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [row["model"] for row in rows] == ["0.onnx", "1.onnx"]
-    assert all(float(row["figures"]) > 0 for row in rows)
+    assert all(float(row["p50_ns"]) > 0 for row in rows)
     assert not any("synthetic" in row["reasons"] for row in rows)
 
 
