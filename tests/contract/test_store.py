@@ -168,6 +168,17 @@ class TestDevices:
         assert store.device("id-bench") == added
         assert store.devices() == [added]
 
+    def test_cordoning_undoes_nothing_that_happened_meanwhile(self, store: Store) -> None:
+        store.add_device(device())
+        assert store.cordon("id-bench", "why")
+        cordoned = store.device("bench")
+        assert (cordoned.duty, cordoned.duty_reason) == (Duty.CORDONED, "why")
+        assert not store.cordon("id-bench", "again")
+        revoked = device(state=DeviceState.REVOKED)
+        store.update_device(revoked)
+        assert not store.cordon("id-bench", "why")
+        assert store.device("bench") == revoked
+
     def test_an_unknown_device_is_not_found(self, store: Store) -> None:
         with pytest.raises(NotFound, match="no device 'ghost'"):
             store.device("ghost")

@@ -217,3 +217,12 @@ class TestTakenOffDuty:
         now[0] += 3 * S
         clockwork.tick()
         assert store.device("bench").duty is Duty.ON
+
+
+@pytest.mark.parametrize(
+    ("struck", "worked", "shared"), [(2, 2, False), (3, 5, True), (3, 6, False), (40, 50, True)]
+)
+def test_when_most_devices_fail_at_once_none_is_to_blame(
+    struck: int, worked: int, *, shared: bool
+) -> None:
+    assert health.is_shared_trouble(struck, worked) is shared

@@ -70,6 +70,9 @@ def test_a_database_of_the_first_schema_keeps_what_it_holds(engine: Engine) -> N
         tx.execute(
             text("INSERT INTO rounds VALUES ('r', 's', 'd', 'g', 0, 'queued', 0, 0, 0, NULL, x'')")
         )
+        tx.execute(
+            text("INSERT INTO rounds VALUES ('q', 's', 'd', 'g', 1, 'failed', 1, 0, 0, NULL, x'')")
+        )
     migrate(engine)
     store = SqlStore(engine)
     (token,) = store.tokens()
@@ -78,7 +81,10 @@ def test_a_database_of_the_first_schema_keeps_what_it_holds(engine: Engine) -> N
     assert store.sweep("s").priority == 0
     assert store.check() == []
     with reading(engine) as tx:
-        assert tx.execute(text("SELECT device_id FROM rounds")).scalar() == "d"
+        rows = tx.execute(text("SELECT round_id, device_id, since_ns > 0 FROM rounds ORDER BY 1"))
+        assert [tuple(row) for row in rows] == [("q", "d", 0), ("r", "d", 1)]
+    # What failed under an older Assay is held against nobody.
+    assert store.ended_lately(0) == frozenset() and store.last_outcomes("d", 3) == []
 
 
 def test_a_database_of_a_newer_assay_is_refused_and_untouched(engine: Engine) -> None:

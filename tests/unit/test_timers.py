@@ -206,9 +206,10 @@ class TestQueue:
     def test_nobody_is_blamed_right_after_a_start(self, plane: Plane) -> None:
         plane.now_ns += 5 * HOUR
         again = Plane(plane.store, plane.now_ns)
-        again.tick(scheduler.DELIVERY_NS - S)
+        # While nobody served, nobody could take a round.
+        again.tick(HOUR - S)
         assert again.states() == [(RoundState.QUEUED, "")] * 2
-        again.tick(2 * S)
+        again.tick(11 * S)
         assert again.states() == [(RoundState.FAILED, "queue_timeout")] * 2
 
 

@@ -202,11 +202,14 @@ def test_work_that_was_put_off_waits_for_its_room_over_a_restart(board: Board) -
     assert not board.traffic.waits
 
 
-def test_more_than_a_days_work_waits_for_a_whole_day(board: Board) -> None:
-    board.traffic.count(0, 1_000)
+def test_a_whole_days_work_is_tried_again_although_syncs_go_on(board: Board) -> None:
+    board.traffic.count(0, LIMIT * 6 // 10)
     board.traffic.put_off(50 * LIMIT)
     assert board.traffic.waits
-    board.now_ns += 25 * HOUR_NS
+    for _ in range(25):
+        assert board.traffic.waits
+        board.now_ns += HOUR_NS
+        board.traffic.count(LIMIT // 100, 0)
     assert not board.traffic.waits
 
 

@@ -102,7 +102,7 @@ class RoundExecutor:
             finally:
                 self.book.release(held.round.round_id)
                 if given_back:
-                    self.book.forget(held.round.round_id)
+                    self.book.forget(held.round.round_id, held.round.fence)
                 self.on_released()
 
     def work(self, held: HeldRound) -> bool:
@@ -127,7 +127,7 @@ class RoundExecutor:
             _LOG.info("round was left", round_id=round_.round_id)
         except OverBudget as error:
             _LOG.warning("round was given back", round_id=round_.round_id, why=str(error))
-            self.put_off(error.wanted_bytes + missing_bytes(left, self.cache.store))
+            self.put_off(max(error.wanted_bytes, missing_bytes(left, self.cache.store)))
             return True
         finally:
             self.cache.unpin(round_.round_id)
@@ -143,6 +143,9 @@ class RoundExecutor:
         limit = Limit(cancel, round_.fetch_ns, self.clock.boottime_ns)
         here = {facts.name for facts in self.facts().runtimes}
         wanted = [run for run in runs if run.runtime.name in here]
+        for run in wanted:
+            # Asking for signatures takes time too: the round has begun.
+            self._advance(round_, run, AttemptState.FETCHING)
         gathered = Gathered(self.refused(refs_of(wanted), limit))
         for run in wanted:
             self._advance(round_, run, AttemptState.FETCHING)

@@ -163,16 +163,23 @@ class Reporter:
         if waiting + ref.size_bytes > self.late_quota_bytes:
             _LOG.error("trace was lost", digest=ref.digest, error=f"{waiting} bytes wait already")
             return
-        self.late.adopt(ref, self.traces.path(ref.digest))
+        try:
+            self.late.adopt(ref, self.traces.path(ref.digest))
+        except OSError as error:
+            _LOG.error("trace was lost", digest=ref.digest, error=str(error))
 
     def _catch_up(self) -> float | None:
         """Sends traces that were late; returns the seconds until there may be room for the rest."""
+        waits = False
         for digest, size in list(self.late.held()) if self.late is not None else ():
             assert self.late is not None
             try:
                 self._write(ArtifactRef(digest, size, MEDIA_NPZ), self.late)
-            except OverBudget:
-                return _LATE_S
+            except OverBudget as error:
+                if not error.never:
+                    waits = True
+                    continue
+                _LOG.error("trace was lost", digest=digest, error=str(error))
             except Cancelled:
                 return 0.0
             except Unreachable:
@@ -180,7 +187,7 @@ class Reporter:
             except AssayError as error:
                 _LOG.error("trace was refused", digest=digest, code=error.code, error=str(error))
             self.late.remove(digest)
-        return None
+        return _LATE_S if waits else None
 
     def _trace_of(self, entry: Entry) -> list[ArtifactRef]:
         try:

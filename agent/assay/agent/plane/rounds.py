@@ -133,8 +133,8 @@ class RoundBook:
         """The controller still wants it: a round found at start may go on. Its lease counts on,
         from now where the device has been rebooted in between."""
         with self._changed:
-            held = self._held[round_id]
-            if not held.confirmed:
+            held = self._held.get(round_id)
+            if held is not None and not held.confirmed:
                 received = held.received_ns if held.received_ns >= 0 else now_ns
                 self._keep(replace(held, confirmed=True, received_ns=received))
                 self._changed.notify_all()
@@ -142,17 +142,21 @@ class RoundBook:
     def drop(self, round_id: str, why: str) -> None:
         """Ends work on it: its run is cancelled, no other begins. Results already spooled stay."""
         with self._changed:
-            held = self._held[round_id]
-            if not held.ended:
+            held = self._held.get(round_id)
+            if held is not None and not held.ended:
                 self._held[round_id] = replace(held, dropped=why)
                 self._cancels[round_id].set()
                 self._changed.notify_all()
 
-    def forget(self, round_id: str) -> None:
-        """Removes it: the controller knows all there is to know. One that is worked on is dropped
-        instead, to be forgotten later."""
+    def forget(self, round_id: str, fence: int | None = None) -> None:
+        """Removes it, or only its grant of that ``fence``: the controller knows all there is to
+        know. One that is worked on is dropped instead, to be forgotten later; one that is gone
+        already stays gone."""
         with self._changed:
-            if self._held[round_id].running:
+            held = self._held.get(round_id)
+            if held is None or fence not in (None, held.round.fence):
+                return
+            if held.running:
                 self.drop(round_id, "it was forgotten")
                 return
             del self._held[round_id], self._cancels[round_id], self._encoded[round_id]

@@ -163,9 +163,9 @@ class Traffic:
         with self._lock:
             if not self._wanted or self.limit_bytes is None:
                 return False
-            # What is more than a whole day's waits for a whole day's room.
-            most = self.limit_bytes * 100 // 106 - CALL_BYTES
-            if self._room_in_ns(on_wire_bytes(min(self._wanted, most))) == 0:
+            # Syncs alone use some of every day, so that it is never free whole; and what is asked
+            # for may come as a patch. With half a day's room it is worth another try.
+            if self._room_in_ns(min(on_wire_bytes(self._wanted), self.limit_bytes // 2)) == 0:
                 self._wanted = 0
             return bool(self._wanted)
 

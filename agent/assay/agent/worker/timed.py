@@ -123,20 +123,22 @@ class Timer:
         """Runs timed blocks until the stop rule says so; of ``block_ns``, or by default of half a
         second or a twentieth of the shortest time. ``pause`` is called between two of them, before
         ``quiet_ns`` have passed without."""
+        quiet_since, block_took_ns = time.perf_counter_ns(), 0
         self._rewarm()
-        quiet_since = time.perf_counter_ns()
         timed = Timed(Reservoir(seed))
         rule = StopRule(profile)
         wanted_ns = block_ns or max(_BLOCK_NS, profile.t_min_ns // 20)
         while timed.stop is None:
             left_ns = max(profile.t_max_ns - timed.duration_ns, 1)
             longest_ns = min(wanted_ns, left_ns, self._schedule.block_ns)
-            due_ns = quiet_since + quiet_ns - longest_ns
+            due_ns = quiet_since + quiet_ns - max(longest_ns, block_took_ns)
             if pause is not None and timed.block_queries and time.perf_counter_ns() > due_ns:
                 pause()
-                self._rewarm()
                 quiet_since = time.perf_counter_ns()
+                self._rewarm()
+            begin_ns = time.perf_counter_ns()
             self._timed_block(timed, longest_ns)
+            block_took_ns = time.perf_counter_ns() - begin_ns
             timed.stop = rule.decide(
                 timed.duration_ns, timed.reservoir.seen, lambda: _half_width(timed, seed)
             )

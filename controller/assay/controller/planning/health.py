@@ -34,6 +34,10 @@ STRIKES = 3
 """So many rounds of a device in a row that came to nothing, by no fault of a model, and it is
 cordoned."""
 
+FEW = 3
+"""Fewer devices than this may be at fault at once; from here on, and where it is most of those that
+worked, what they share is."""
+
 _BY_ITSELF = "taken off duty: "
 
 
@@ -108,6 +112,12 @@ def struck_out(device: DeviceRecord, outcomes: Sequence[Outcome]) -> DeviceRecor
     said = ", ".join(f"{code} ({n})" for code, n in sorted(codes.items()))
     reason = f"{_BY_ITSELF}{STRIKES} rounds in a row came to nothing: {said}"
     return replace(device, duty=Duty.CORDONED, duty_reason=reason)
+
+
+def is_shared_trouble(struck: int, worked: int) -> bool:
+    """Whether so many devices out of those that ended rounds lately speak against the controller,
+    its network or its files rather than against each device."""
+    return struck >= FEW and 2 * struck > worked
 
 
 def must_show_health(device: DeviceRecord) -> bool:

@@ -17,6 +17,7 @@ _QUEUES_EVERY_NS = 10 * _S
 _DUTY_EVERY_NS = 2 * _S
 # What is being committed just now may carry an earlier time.
 _OVERLAP_NS = 30 * _S
+_LATELY_NS = 900 * _S
 
 _log = log.get(__name__)
 
@@ -34,6 +35,7 @@ class Clockwork:
         self._started_ns = now_ns()
         self._queues_ns = self._duty_ns = self._started_ns
         self._judged: dict[str, tuple[str, ...]] = {}
+        self._struck: dict[str, int] = {}
 
     def tick(self) -> None:
         """Does what is due; what the store refuses is tried again with the next tick."""
@@ -66,9 +68,11 @@ class Clockwork:
         """Rounds that nobody takes fail, so that their sweep ends."""
         for queue in self._store.idle_queues():
             limits = timers.limits_of(self._store.sweep(queue.sweep_id).spec_json)
-            if not timers.waits_too_long(queue, 0, limits, now_ns):
+            # While nobody served, nobody could take a round.
+            if not timers.waits_too_long(queue, self._started_ns, limits, now_ns):
                 continue
             worked_ns = self._store.last_work_ns(queue.device_id, timers.QUEUE_TIMEOUT)
+            worked_ns = max(worked_ns, self._started_ns)
             if not timers.waits_too_long(queue, worked_ns, limits, now_ns):
                 continue
             trouble = timers.queue_trouble(self._store.device(queue.device_id), limits)
@@ -97,15 +101,36 @@ class Clockwork:
             except NotFound:
                 continue
             after = health.struck_out(device, outcomes)
-            if after != device:
-                self._store.update_device(after)
-                self._store.add_audit(_entry(after, now_ns))
-                _log.error(
-                    "device taken off duty",
-                    device=after.name,
-                    device_id=device_id,
-                    reason=after.duty_reason,
-                )
+            if after != device and not self._is_shared(device_id, now_ns):
+                self._cordon(after, now_ns)
+
+    def _is_shared(self, device_id: str, now_ns: int) -> bool:
+        """Whether this device is one of many that fail at once."""
+        since_ns = now_ns - _LATELY_NS
+        self._struck = {d: at for d, at in self._struck.items() if at > since_ns}
+        self._struck[device_id] = now_ns
+        worked = self._store.ended_lately(since_ns)
+        if not health.is_shared_trouble(len(self._struck), len(worked | self._struck.keys())):
+            return False
+        _log.error(
+            "most devices fail: none is taken off duty; look at the controller, its network and "
+            "its files",
+            device_id=device_id,
+            failing=len(self._struck),
+            worked=len(worked),
+        )
+        return True
+
+    def _cordon(self, after: DeviceRecord, now_ns: int) -> None:
+        if not self._store.cordon(after.device_id, after.duty_reason):
+            return
+        self._store.add_audit(_entry(after, now_ns))
+        _log.error(
+            "device taken off duty",
+            device=after.name,
+            device_id=after.device_id,
+            reason=after.duty_reason,
+        )
 
 
 def _entry(device: DeviceRecord, now_ns: int) -> AuditRecord:

@@ -60,6 +60,11 @@ class Store(Protocol):
         sign of life has come in since the record was read."""
         ...
 
+    def cordon(self, device_id: str, reason: str) -> bool:
+        """Takes an active device that is on duty off it, whatever else of it changes meanwhile;
+        False where it is not on duty."""
+        ...
+
     def enrol_device(self, secret_sha256: str, device: DeviceRecord, now_ns: int) -> DeviceRecord:
         """Adds ``device`` for one use of the token, both or neither: AlreadyExists where its name
         is taken by another key, Unauthenticated as :meth:`spend_token`. A key that is known keeps

@@ -92,6 +92,10 @@ class SqlStore:
         with writing(self._engine) as tx:
             enrolment.update_device(tx, device)
 
+    def cordon(self, device_id: str, reason: str) -> bool:
+        with writing(self._engine) as tx:
+            return enrolment.cordon(tx, device_id, reason)
+
     def enrol_device(self, secret_sha256: str, device: DeviceRecord, now_ns: int) -> DeviceRecord:
         with writing(self._engine) as tx:
             return enrolment.enrol_device(tx, secret_sha256, device, now_ns)

@@ -153,6 +153,17 @@ def seen(tx: Connection, signs: Sequence[tuple[str, DeviceFacts | None, int]]) -
                 _note_shares(tx, device_id)
 
 
+def cordon(tx: Connection, device_id: str, reason: str) -> bool:
+    """Takes an active device off duty; False where it is not on it (any more)."""
+    on_duty = devices.c.state == DeviceState.ACTIVE.value, devices.c.duty == Duty.ON.value
+    done = tx.execute(
+        update(devices)
+        .where(devices.c.device_id == device_id, *on_duty)
+        .values(duty=Duty.CORDONED.value, duty_reason=reason)
+    )
+    return done.rowcount == 1
+
+
 def set_duty(tx: Connection, device_ids: Iterable[str], duty: Duty, reason: str) -> None:
     """Changes the duty of devices that are on it."""
     tx.execute(

@@ -23,10 +23,11 @@ def ended_lately(tx: Connection, after_ns: int) -> frozenset[str]:
 
 
 def last_outcomes(tx: Connection, device_id: str, limit: int) -> list[Outcome]:
-    """The newest first."""
+    """The newest first, of those whose time is known."""
+    of_device = rounds.c.device_id == device_id, rounds.c.state.in_(_ENDED)
     query = (
         select(rounds.c.round_id, rounds.c.state, rounds.c.trouble)
-        .where(rounds.c.device_id == device_id, rounds.c.state.in_(_ENDED), rounds.c.fence > 0)
+        .where(*of_device, rounds.c.fence > 0, rounds.c.since_ns > 0)
         .order_by(rounds.c.since_ns.desc(), rounds.c.round_id)
         .limit(limit)
     )

@@ -6,7 +6,7 @@ result are run as they are, since SQLAlchemy's care for every parameter takes lo
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from assay.controller.store.schema import attempts, conflicts, results, rounds
 
 # What a device may make us keep of one attempt; an honest one sends a few kB, a few times.
 _BYTES_PER_ATTEMPT = 16 << 20
+_RESULTS_PER_ATTEMPT = 100
 _CONFLICTS_PER_ATTEMPT = 16
 _ROWS_PER_STATEMENT = 500
 _LOOK_UP = """
@@ -65,6 +66,7 @@ class _Batch:
     fences: dict[str, int] = field(default_factory=dict)
     known: dict[tuple[str, int], str] = field(default_factory=dict)
     held_bytes: dict[str, int] = field(default_factory=dict)
+    held_results: Counter[str] = field(default_factory=Counter)
     new_results: list[tuple[Any, ...]] = field(default_factory=list)
     disputed: dict[tuple[str, int, str], str] = field(default_factory=dict)
     rounds: set[str] = field(default_factory=set)
@@ -100,6 +102,7 @@ def _look_up(tx: Connection, batch: _Batch, ids: Sequence[str]) -> None:
             if seq is not None:
                 batch.known[attempt_id, seq] = sha256
                 batch.held_bytes[attempt_id] = batch.held_bytes.get(attempt_id, 0) + size
+                batch.held_results[attempt_id] += 1
 
 
 def _record(batch: _Batch, device_id: str, one: Arrived) -> Recorded:
@@ -120,7 +123,12 @@ def _record(batch: _Batch, device_id: str, one: Arrived) -> Recorded:
             f"this attempt has {held_bytes - len(one.body)} bytes of results already; at most "
             f"{_BYTES_PER_ATTEMPT} are kept",
         )
+    if batch.held_results[one.attempt_id] >= _RESULTS_PER_ATTEMPT:
+        return Recorded(
+            RecordOutcome.REJECTED, f"this attempt has {_RESULTS_PER_ATTEMPT} results already"
+        )
     batch.held_bytes[one.attempt_id] = held_bytes
+    batch.held_results[one.attempt_id] += 1
     superseded = attempt.fence != batch.fences[attempt.round_id]
     batch.known[one.attempt_id, one.seq] = one.sha256
     batch.new_results.append(_row(batch, attempt, one, one.index, superseded=superseded))

@@ -14,10 +14,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """What is there counts from now on, and nothing is known to have gone wrong with it."""
+    """What is open counts from now on; of what has ended the time is not known (0)."""
     _add(sa.Column("since_ns", sa.BigInteger(), nullable=False, server_default="0"))
     _add(sa.Column("trouble", sa.Text(), nullable=False, server_default=""))
-    op.execute(sa.text("UPDATE rounds SET since_ns = :now").bindparams(now=time.time_ns()))
+    open_ = "UPDATE rounds SET since_ns = :now WHERE state IN ('queued', 'leased')"
+    op.execute(sa.text(open_).bindparams(now=time.time_ns()))
     op.create_index(op.f("ix_rounds_since_ns"), "rounds", ["since_ns"])
 
 
