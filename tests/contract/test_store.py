@@ -650,6 +650,15 @@ class TestResults:
         assert (found.sha256, found.recorded_ns, found.superseded) == (entry[2], 50, False)
         assert fleet.result(entry[0]) == found
 
+    def test_results_of_one_attempt_are_bounded(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        entries = [reported(result(granted, seq=seq)) for seq in range(1, 1_003)]
+        outcomes = fleet.record("id-bench", entries[:600], 50)
+        outcomes += fleet.record("id-bench", entries[600:], 50)
+        assert set(outcomes[:1_000]) == {RecordOutcome.STORED}
+        assert outcomes[1_000:] == [RecordOutcome.REJECTED] * 2
+        assert fleet.record("id-bench", entries[:1], 60) == [RecordOutcome.ALREADY_STORED]
+
     def test_a_replay_within_one_batch_counts_once(self, fleet: Store) -> None:
         entry = reported(result(lease(fleet)))
         outcomes = fleet.record("id-bench", [entry, entry], 50)

@@ -19,7 +19,7 @@ from assay.controller.store.schema import attempts, conflicts, results, rounds
 
 # What a device may make us keep of one attempt; an honest one sends a few kB, a few times.
 _BYTES_PER_ATTEMPT = 16 << 20
-_RESULTS_PER_ATTEMPT = 100
+_RESULTS_PER_ATTEMPT = 1_000
 _CONFLICTS_PER_ATTEMPT = 16
 _ROWS_PER_STATEMENT = 500
 _LOOK_UP = """
