@@ -148,7 +148,6 @@ class RoundExecutor:
             self._advance(round_, run, AttemptState.FETCHING)
         gathered = Gathered(self.refused(refs_of(wanted), limit))
         for run in wanted:
-            self._advance(round_, run, AttemptState.FETCHING)
             gathered.add(run, self.fetcher, limit)
             self._advance(round_, run, AttemptState.VERIFIED)
         return gathered
