@@ -218,6 +218,22 @@ class TestTakenOffDuty:
         clockwork.tick()
         assert store.device("bench").duty is Duty.ON
 
+    def test_shared_trouble_takes_nobody_off_duty(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(health, "FEW", 1)
+        store.update_device(replace(store.device("bench"), state=DeviceState.ACTIVE))
+        store.add_rounds([queued(f"r{number}", index=number) for number in (1, 2)])
+        now = [NOW_NS]
+        clockwork = Clockwork(store, Presence(store), Tally(), lambda: now[0])
+        for _ in range(3):
+            granted = store.lease_round("id-bench", 60 * S, now[0])
+            assert granted is not None
+            store.record("id-bench", [reported(result(granted, p)) for p in range(2)], now[0])
+            now[0] += 5 * S
+            clockwork.tick()
+        assert store.device("bench").duty is Duty.ON and store.audit(9) == []
+
 
 @pytest.mark.parametrize(
     ("struck", "worked", "shared"), [(2, 2, False), (3, 5, True), (3, 6, False), (40, 50, True)]
