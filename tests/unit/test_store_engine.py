@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,37 @@ def test_a_writer_that_does_not_let_go_is_waited_for_and_then_named(path: Path) 
     with writing(engine) as tx:
         tx.execute(text("INSERT INTO tokens VALUES ('t', 's', 1, 2, 3, 0, '', 0)"))
     other.close()
+    engine.dispose()
+
+
+def test_a_new_file_that_another_is_making_write_ahead_is_waited_for(path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # as the other's switch does, once it holds the read lock
+    ours = sqlite3.connect(path, isolation_level=None)
+    ours.execute("PRAGMA busy_timeout = 15000")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        ours.execute("PRAGMA journal_mode = WAL")  # at once, whatever it is told to wait
+    ours.close()
+    tried, again = list[str](), threading.Event()
+
+    def note(statement: str) -> None:
+        tried.extend([statement] if "journal_mode" in statement else [])
+        if len(tried) == 2:
+            again.set()
+
+    def watch(connection: sqlite3.Connection, _record: object) -> None:
+        connection.set_trace_callback(note)
+
+    engine = sqlite_engine(path)
+    event.listen(engine, "connect", watch, insert=True)
+    with ThreadPoolExecutor() as pool:
+        opened = pool.submit(lambda: engine.connect().close())
+        assert again.wait(10)
+        other.execute("ROLLBACK")
+        opened.result(10)
+    other.close()
+    with reading(engine) as tx:
+        assert tx.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     engine.dispose()
 
 

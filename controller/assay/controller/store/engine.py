@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from assay.core.errors import (
 )
 
 _BUSY_TIMEOUT_MS = 15_000
+_AGAIN_S = 0.01
 _WRITES = "assay_writes"
 
 
@@ -88,10 +90,25 @@ class Revisions:
 def _configure(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(cursor)
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _write_ahead(cursor: Any) -> None:
+    # SQLite makes a new file a write-ahead one under a read lock that it turns into the write lock;
+    # where another process is at the same, waiting for it would be a deadlock, so that SQLite gives
+    # up at once whatever its busy_timeout says.
+    give_up_s = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_s:
+                raise
+        time.sleep(_AGAIN_S)
 
 
 def _begin(connection: Connection) -> None:
