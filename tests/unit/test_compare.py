@@ -258,6 +258,20 @@ def test_rounds_are_paired_by_id_and_sides_that_are_not_valid_left_empty() -> No
     ]
 
 
+def test_results_of_two_grants_of_a_round_are_no_pair() -> None:
+    """The device lost its first grant after both had run, the second after the baseline."""
+    base, other = make_cell(baseline=True), make_cell(make_variant(), threads=4)
+    canary = make_cell(make_variant(), threads=2, canary=True)
+    lost = make_result(base, p50_ns=50.0, fence=2)
+    first = [make_result(base, p50_ns=100.0), lost]
+    kept = PairedRound(100.0, 90.0, {"onnxruntime": 40.0})
+    canaries = [make_result(canary, p50_ns=40.0), make_result(canary, p50_ns=60.0, fence=2)]
+    assert pair_rounds(first, [make_result(other, p50_ns=90.0)], canaries) == [kept]
+    assert pair_rounds([lost], [make_result(other, p50_ns=90.0)], canaries) == []
+    both = [make_result(other, p50_ns=90.0), make_result(other, p50_ns=45.0, fence=2)]
+    assert pair_rounds(first, both, canaries) == [PairedRound(50.0, 45.0, {"onnxruntime": 60.0})]
+
+
 def test_energies_pair_only_in_rounds_read_as_the_newest() -> None:
     def read(record: ResultRecord) -> ResultRecord:
         conditions = record.result.conditions

@@ -79,6 +79,14 @@ def test_what_is_not_decided_goes_on_and_never_names_a_winner() -> None:
     assert sentence(NAMES, contest, 0.01).startswith("inconclusive (")
 
 
+def test_the_sentence_names_the_margin_and_the_rounds_that_were_judged() -> None:
+    said = sentence(NAMES, held(fakes(1.0)), 0.005)
+    assert said.endswith("no difference beyond ± 0.5%")
+    noisy = hold_contest(fakes(1.01, noise=0.03), Rules(), max_rounds=13, seed=1, same_runtime=True)
+    assert "99 % interval" in sentence(NAMES, noisy, 0.01)
+    assert ", 10 rounds)" in sentence(NAMES, noisy, 0.01) and noisy.comparison.rounds == 13
+
+
 def test_both_sides_run_in_every_round_in_a_drawn_order() -> None:
     order: list[int] = []
     measure = fakes(1.0)

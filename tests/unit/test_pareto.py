@@ -152,8 +152,17 @@ def test_the_interval_of_an_accuracy_stays_a_share() -> None:
     quality = _TEMPLATE.figures.quality
     assert isinstance(quality, Quality)
     low, high = accuracy_span(replace(quality, top1=0.9, n=100))
-    assert (low, high) == pytest.approx((0.8412, 0.9588), abs=1e-4)
-    assert accuracy_span(replace(quality, top1=1.0, n=0)) == (1.0, 1.0)
+    assert (low, high) == pytest.approx((0.8256, 0.9448), abs=1e-4)
+    assert accuracy_span(replace(quality, top1=1.0, n=20)) == pytest.approx((0.8389, 1), abs=1e-4)
+    assert accuracy_span(replace(quality, top1=1.0, n=0)) == (0.0, 1.0)
+
+
+def test_a_few_samples_all_of_them_right_are_no_sure_lead() -> None:
+    """20 of 20 against 16 of 20: Fisher's exact test gives p = 0.11."""
+    rows = [row("right", 1.0, 1.0, spread=0.004, n=20), row("wrong", 1.001, 0.8, n=20)]
+    assert names(rows, Standing.DOMINATED) == []
+    many = [row("right", 1.0, 1.0, spread=0.004, n=200), row("wrong", 1.001, 0.8, n=200)]
+    assert names(many, Standing.DOMINATED) == ["wrong"]
 
 
 def test_the_report_says_and_draws_the_front() -> None:

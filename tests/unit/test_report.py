@@ -321,7 +321,15 @@ def test_accuracy_is_paired_where_the_labels_are_held(tmp_path: Path) -> None:
         write_trace(tmp_path / "t.npz", trace)
         ref = blobs.add_file(tmp_path / "t.npz", MEDIA_NPZ)
         results.append(replace(record, result=replace(record.result, trace=ref)))
-    data = replace(data, results=tuple(results), dataset=replace(DATASET, splits={"test": split}))
+    cells = [
+        replace(cell, run=replace(cell.run, inputs=replace(cell.run.inputs, artifact=split)))
+        for cell in data.cells
+    ]
+    # The sweep's first data set is another one, with as many samples.
+    np.savez(tmp_path / "other.npz", x=np.zeros((100, 1)), y=labels[::-1])
+    first = blobs.add_file(tmp_path / "other.npz", MEDIA_NPZ)
+    dataset = replace(DATASET, splits={"test": first})
+    data = replace(data, results=tuple(results), cells=tuple(cells), dataset=dataset)
     (found,) = gather(summarise(data), data, blobs).accuracy.values()
     assert (found.n, found.lost, found.gained) == (100, 3, 0)
 

@@ -313,6 +313,24 @@ def test_how_close_the_timing_comes_matters_within_one_runtime(runtime: str, sec
     assert len(summarise(data).sections) == sections
 
 
+def test_a_third_runtime_hides_no_difference_between_two_rows() -> None:
+    """The baseline's runtime differs from theirs, so each of the two fits it; not one another."""
+    data = make_sweep(spoil=False)
+
+    def moved(record: ResultRecord) -> ResultRecord:
+        result = record.result
+        if (result.run.runtime.name, result.run.variant_name) != ("litert", "fp16"):
+            return record
+        environment = dict(result.environment) | {"fidelity": "native_loop"}
+        return replace(record, result=replace(result, environment=environment))
+
+    data = replace(data, results=tuple(moved(r) for r in data.results))
+    first, second = summarise(data).sections
+    assert {(r.variant, r.runtime) for r in second.rows} == {("fp16", "litert")}
+    assert ("fp16", "litert") not in {(r.variant, r.runtime) for r in first.rows}
+    assert second.differs == ("fidelity: raw_binding, native_loop",)
+
+
 def test_devices_have_sections_of_their_own() -> None:
     data = make_sweep(devices=[make_device("pi-1"), make_device("pi-2")], spoil=False)
     assert [s.device for s in summarise(data).sections] == ["pi-1", "pi-2"]
@@ -441,6 +459,9 @@ def test_cells_without_results_of_their_own_show_those_of_an_earlier_sweep() -> 
     data = load_sweep(FakeStore(earlier, later), "again")  # type: ignore[arg-type]
     assert summarise(data).valid == 48
     assert data.dataset is not None
+    # The canaries beside them too: they may speak against a comparison.
+    now, before = ([c.total for c in summarise(one).canaries] for one in (data, earlier))
+    assert now == before and all(now)
 
 
 def test_an_unknown_sweep_is_not_found() -> None:

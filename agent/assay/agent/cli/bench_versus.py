@@ -92,12 +92,12 @@ def sentence(names: tuple[str, str], contest: Contest, margin: float) -> str:
         return (
             f"inconclusive ({', '.join(_codes(contest))}): no round held; {_faults(names, contest)}"
         )
-    bounds = f"{_interval(contest)}, {comparison.rounds} rounds"
+    bounds = f"{_interval(contest)}, {comparison.look or comparison.rounds} rounds"
     statistic = comparison.statistic.value
     much, what, _, _ = _WORDS[statistic]
     takes = f"{two} takes {comparison.ratio:.3f} times {much} {one} ({what}; {bounds})"
     if comparison.finding is Finding.EQUIVALENT:
-        return f"equivalent: {takes}, no difference beyond ± {margin:.0%}"
+        return f"equivalent: {takes}, no difference beyond ± {100 * margin:g}%"
     if comparison.finding is Finding.INCONCLUSIVE:
         why = "; ".join(filter(None, (comparison.detail, _faults(names, contest))))
         return f"inconclusive ({', '.join(_codes(contest))}): {takes}; {why}"

@@ -10,6 +10,9 @@ from assay.core.comparing.meters import meter_of
 from assay.core.comparing.paired import PairedRound, Statistic, differences, figure_of
 from assay.core.model import Result, VerdictKind
 
+_Grant = tuple[str, int]
+"""A round and the fence of its grant."""
+
 
 def pair_rounds(
     baseline: Iterable[ResultRecord],
@@ -18,27 +21,30 @@ def pair_rounds(
     statistic: Statistic = Statistic.P50,
 ) -> list[PairedRound]:
     """The rounds in which both took part, oldest first; of energies only those that were read as
-    the newest was."""
-    left, right = _by_round(baseline), _by_round(candidate)
-    seen: dict[str, dict[str, float]] = {}
+    the newest was. Of a round that was granted more than once the newest grant that both have a
+    result of: results of two grants were not taken side by side."""
+    left, right = _by_grant(baseline), _by_grant(candidate)
+    seen: dict[_Grant, dict[str, float]] = {}
     for record in canaries:
         value = valid_statistic(record.result, statistic)
         if value is not None:
-            seen.setdefault(record.result.round_id, {})[record.result.run.runtime.name] = value
-    shared = sorted(left.keys() & right.keys(), key=lambda r: (left[r].recorded_ns, r))
+            seen.setdefault(_grant(record), {})[record.result.run.runtime.name] = value
+    newest = dict(sorted(left.keys() & right.keys()))
+    shared = sorted(newest.items(), key=lambda grant: (left[grant].recorded_ns, grant))
     if statistic is Statistic.ENERGY:
         meters = {
-            r: [m for one in (left[r], right[r]) if (m := meter_of(one.result))] for r in shared
+            grant: [m for one in (left[grant], right[grant]) if (m := meter_of(one.result))]
+            for grant in shared
         }
-        newest = next((meters[r][-1] for r in reversed(shared) if meters[r]), {})
-        shared = [r for r in shared if all(meter == newest for meter in meters[r])]
+        last = next((meters[grant][-1] for grant in reversed(shared) if meters[grant]), {})
+        shared = [grant for grant in shared if all(meter == last for meter in meters[grant])]
     return [
         PairedRound(
-            valid_statistic(left[r].result, statistic),
-            valid_statistic(right[r].result, statistic),
-            seen.get(r, {}),
+            valid_statistic(left[grant].result, statistic),
+            valid_statistic(right[grant].result, statistic),
+            seen.get(grant, {}),
         )
-        for r in shared
+        for grant in shared
     ]
 
 
@@ -55,7 +61,11 @@ def valid_statistic(result: Result, statistic: Statistic) -> float | None:
     return figure_of(result, statistic) if result.verdict.kind is VerdictKind.VALID else None
 
 
-def _by_round(records: Iterable[ResultRecord]) -> dict[str, ResultRecord]:
-    """The newest result of each round; a round may hold one of an earlier grant as well."""
+def _by_grant(records: Iterable[ResultRecord]) -> dict[_Grant, ResultRecord]:
+    """The newest result of each grant of a round."""
     ordered = sorted(records, key=lambda r: (r.recorded_ns, r.seq))
-    return {record.result.round_id: record for record in ordered}
+    return {_grant(record): record for record in ordered}
+
+
+def _grant(record: ResultRecord) -> _Grant:
+    return record.result.round_id, record.result.fence

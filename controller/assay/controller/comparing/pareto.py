@@ -40,16 +40,15 @@ class _Point:
     key: str
     p50: Estimate
     top1: float
-    error: float  # one standard error of top1
+    rate: float  # top1 as it is compared, and one standard error of it
+    error: float
     duels: Mapping[str, Comparison]
 
 
 def standings(rows: Sequence[Row]) -> Mapping[str, Standing]:
     """The standing of every cell that counts and has an accuracy, by its key."""
     points = {
-        row.cell.cell_key: _Point(
-            row.cell.cell_key, p50, quality.top1, _standard_error(quality), row.duels
-        )
+        row.cell.cell_key: _Point(row.cell.cell_key, p50, quality.top1, *_rate(quality), row.duels)
         for row in rows
         if row.counts and (p50 := row.figures.p50) and (quality := row.figures.quality)
     }
@@ -57,13 +56,22 @@ def standings(rows: Sequence[Row]) -> Mapping[str, Standing]:
 
 
 def accuracy_span(quality: Quality) -> tuple[float, float]:
-    """The 95 % interval of a top-1 accuracy, by the normal approximation."""
-    reach = _Z * _standard_error(quality)
-    return max(0.0, quality.top1 - reach), min(1.0, quality.top1 + reach)
+    """The 95 % interval of a top-1 accuracy (Wilson's: it stays one where all or none is right)."""
+    n, share = quality.n, quality.top1
+    if n < 1:
+        return 0.0, 1.0
+    spread = _Z**2 / n
+    middle = (share + spread / 2) / (1 + spread)
+    reach = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
-def _standard_error(quality: Quality) -> float:
-    return math.sqrt(quality.top1 * (1 - quality.top1) / max(1, quality.n))
+def _rate(quality: Quality) -> tuple[float, float]:
+    """A share and its standard error after one more right and one more wrong answer (Agresti and
+    Caffo): without them whoever has few samples and all of them right would be sure of it."""
+    n = quality.n + 2
+    rate = (quality.top1 * quality.n + 1) / n
+    return rate, math.sqrt(rate * (1 - rate) / n)
 
 
 def _standing(point: _Point, others: Sequence[_Point]) -> Standing:
@@ -110,11 +118,11 @@ def _not_slower(one: _Point, other: _Point) -> bool:
 
 
 def _more_accurate(one: _Point, other: _Point) -> bool:
-    return one.top1 - other.top1 > _reach(one, other)
+    return one.rate - other.rate > _reach(one, other)
 
 
 def _not_less_accurate(one: _Point, other: _Point) -> bool:
-    return other.top1 - one.top1 + _reach(one, other) <= _ACCURACY_MARGIN
+    return other.rate - one.rate + _reach(one, other) <= _ACCURACY_MARGIN
 
 
 def _reach(one: _Point, other: _Point) -> float:

@@ -124,7 +124,8 @@ def _sections(cells: Sequence[CellRecord], source: _Source) -> list[Section]:
     for row in ordered:
         if not row.counts:
             continue
-        fitting = (p for p in parts if not _differences(p[0], row))
+        # With all of them: two runtimes hide what differs between two rows of a third.
+        fitting = (p for p in parts if not any(_differences(other, row) for other in p))
         part = next(fitting, None)
         if part is None:
             parts.append([row])
@@ -132,8 +133,11 @@ def _sections(cells: Sequence[CellRecord], source: _Source) -> list[Section]:
             part.append(row)
     rest = [row for row in ordered if not row.counts]
     parts = [[*parts[0], *rest], *parts[1:]] if parts else [rest]
-    first = parts[0][0]
-    return [_section(part, _differences(first, part[0]), canaries, source) for part in parts]
+    first = parts[0]
+    return [
+        _section(part, [] if part is first else _between(first, part), canaries, source)
+        for part in parts
+    ]
 
 
 def _differences(left: Row, right: Row) -> list[str]:
@@ -142,6 +146,12 @@ def _differences(left: Row, right: Row) -> list[str]:
     return environment_differences(
         left.figures.counted[-1].result, right.figures.counted[-1].result
     )
+
+
+def _between(rows: Sequence[Row], others: Sequence[Row]) -> list[str]:
+    """What sets the others apart, by name."""
+    found = (name for row in rows for other in others for name in _differences(row, other))
+    return list(dict.fromkeys(found))
 
 
 def _all_differences(rows: Sequence[Row]) -> list[str]:

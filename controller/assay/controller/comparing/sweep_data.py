@@ -61,7 +61,13 @@ def _reused(
 ) -> list[ResultRecord]:
     measured = {r.result.run.cell_key for r in own}
     lacking = [c.cell_key for c in cells if not c.run.canary and c.cell_key not in measured]
-    return store.results(cell_keys=lacking) if lacking else []
+    found = store.results(cell_keys=lacking) if lacking else []
+    # With the canaries that ran beside them: they may speak against comparing.
+    rounds = {r.result.round_id for r in found}
+    canaries = [c.cell_key for c in cells if c.run.canary] if found else []
+    beside = store.results(cell_keys=canaries) if canaries else []
+    known = {r.attempt_id for r in own}
+    return found + [r for r in beside if r.result.round_id in rounds and r.attempt_id not in known]
 
 
 def _dataset(store: Store, names: Iterable[str]) -> DatasetRecord | None:

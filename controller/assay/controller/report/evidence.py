@@ -48,7 +48,7 @@ def gather(summary: Summary, data: SweepData, blobs: ContentStore) -> Evidence:
     by_cell: dict[str, list[ResultRecord]] = {}
     for record in data.results:
         by_cell.setdefault(record.result.run.cell_key, []).append(record)
-    labels = _labels(data, blobs)
+    labels: dict[str, NDArray[np.int64] | None] = {}
     distributions: dict[str, list[RunQuantiles]] = {}
     timelines: dict[str, tuple[LatencyBins, Sequence[SideSeries]]] = {}
     accuracy: dict[str, AccuracyComparison] = {}
@@ -59,6 +59,10 @@ def gather(summary: Summary, data: SweepData, blobs: ContentStore) -> Evidence:
             key = row.cell.cell_key
             records = by_cell.get(key, [])
             middle = middle_run(row.figures.counted or records)
+            # Each cell's own: variants of one sweep may have data sets of their own.
+            fed = row.cell.run.inputs.artifact.digest
+            if fed not in labels:
+                labels[fed] = _labels(fed, blobs)
             for record, trace in _traces(records, blobs):
                 if trace is None:
                     unreadable += 1
@@ -66,8 +70,8 @@ def gather(summary: Summary, data: SweepData, blobs: ContentStore) -> Evidence:
                 distributions.setdefault(key, []).append(_quantiles(record, trace, middle))
                 if record is middle:
                     timelines[key] = _over_time(trace)
-                if trace.predictions is not None and _same_length(trace, labels):
-                    answers[key] = trace.predictions == labels
+                if trace.predictions is not None and _same_length(trace, labels[fed]):
+                    answers[key] = trace.predictions == labels[fed]
         accuracy |= _compared(section, answers)
     return Evidence(distributions, timelines, accuracy, unreadable)
 
@@ -153,13 +157,10 @@ def _unit(name: str) -> str:
     return "W" if "power" in lowered else ""
 
 
-def _labels(data: SweepData, blobs: ContentStore) -> NDArray[np.int64] | None:
-    """The true classes of the test split; None where the file is not held here."""
-    split = data.dataset.splits.get("test") if data.dataset else None
-    if split is None:
-        return None
+def _labels(digest: str, blobs: ContentStore) -> NDArray[np.int64] | None:
+    """The true classes of a file of inputs; None where it is not held here or has none."""
     try:
-        path = blobs.path(split.digest)
+        path = blobs.path(digest)
     except NotFound:
         return None
     with np.load(path, allow_pickle=False) as arrays:
