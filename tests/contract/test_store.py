@@ -952,6 +952,27 @@ class TestQueuesAndOutcomes:
         assert found == {(RoundState.FAILED, 90, "queue_timeout: x")}
         assert waiting.fail_queue(queue, 95, "queue_timeout: y") == []
 
+    def test_what_another_holds_of_what_is_shared_is_no_idling(self, waiting: Store) -> None:
+        waiting.update_device(device(labels={"shared.meter": "a", "shared.hub": "b"}))
+        others = (("mate", {"shared.hub": "b"}), ("stranger", {"shared.hub": "c"}))
+        for number, (name, labels) in enumerate(others):
+            waiting.add_device(device(name, labels=labels))
+            one = replace(queued(f"q{number}", sweep_id=f"s-{name}"), device_id=f"id-{name}")
+            waiting.add_sweep(sweep(f"s-{name}"), [], [one])
+        found = {device_id for _, device_id, _ in self.idle(waiting)}
+        (queue,) = (q for q in waiting.idle_queues() if q.device_id == "id-bench")
+        assert found == {"id-bench", "id-mate", "id-stranger"}
+        granted = waiting.lease_round("id-mate", 100, 30)
+        assert granted is not None
+        assert [device_id for _, device_id, _ in self.idle(waiting)] == ["id-stranger"]
+        assert waiting.fail_queue(queue, 90, "queue_timeout: x") == []
+        waiting.finish_round("q0", granted.fence, RoundState.DONE, 50)
+        assert "id-bench" in {device_id for _, device_id, _ in self.idle(waiting)}
+        names = ("bench", "mate", "stranger")
+        worked = [waiting.last_work_ns(f"id-{name}", "queue_timeout") for name in names]
+        assert worked == [50, 50, 0]
+        assert waiting.fail_queue(queue, 90, "queue_timeout: x") == ["r0", "r1"]
+
     def test_an_expired_lease_waits_for_its_delivery_and_leaves_its_trouble(
         self, waiting: Store
     ) -> None:

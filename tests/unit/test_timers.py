@@ -203,6 +203,23 @@ class TestQueue:
         plane.tick(11 * S)
         assert plane.states() == [(RoundState.DONE, ""), (RoundState.FAILED, "queue_timeout")]
 
+    def test_waiting_for_a_hub_that_another_holds_is_no_trouble(self, plane: Plane) -> None:
+        store, hub = plane.store, {"shared.hub": "left"}
+        store.update_device(device(labels=hub))
+        store.add_device(device("mate", labels=hub))
+        made = replace(waiting("q0"), sweep_id="s2", device_id="id-mate")
+        store.add_sweep(sweep("s2", spec_json=FILE), [], [made])
+        granted = store.lease_round("id-mate", 9 * HOUR, plane.now_ns)
+        assert granted is not None
+        for _ in range(3):
+            plane.tick(2 * HOUR)
+            assert plane.sync() == (), "the hub is busy"
+        store.finish_round("q0", granted.fence, RoundState.DONE, plane.now_ns)
+        plane.tick(HOUR - S)
+        assert plane.states() == [(RoundState.QUEUED, "")] * 2
+        plane.tick(11 * S)
+        assert plane.states() == [(RoundState.FAILED, "queue_timeout")] * 2, "it was free"
+
     def test_nobody_is_blamed_right_after_a_start(self, plane: Plane) -> None:
         plane.now_ns += 5 * HOUR
         again = Plane(plane.store, plane.now_ns)

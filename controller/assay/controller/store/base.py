@@ -200,17 +200,18 @@ class Store(Protocol):
 
     # queues that do not move, and how rounds end
     def idle_queues(self) -> list[IdleQueue]:
-        """What waits in running sweeps for devices that hold no lease."""
+        """What waits in running sweeps for devices that hold no lease and share nothing with one
+        that does."""
         ...
 
     def last_work_ns(self, device_id: str, never_taken: str) -> int:
-        """When the device last took a round or ended one; 0: never. Rounds whose trouble begins
-        with ``never_taken`` do not count."""
+        """When the device, or one that shares something with it, last took a round or ended one;
+        0: never. Rounds whose trouble begins with ``never_taken`` do not count."""
         ...
 
     def fail_queue(self, queue: IdleQueue, now_ns: int, trouble: str) -> list[str]:
-        """FAILED for every round of this queue, unless the device holds a lease by now; returns
-        their ids."""
+        """FAILED for every round of this queue, unless the device, or one that shares something
+        with it, holds a lease by now; returns their ids."""
         ...
 
     def ended_lately(self, after_ns: int) -> frozenset[str]:

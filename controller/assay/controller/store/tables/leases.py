@@ -43,6 +43,7 @@ from assay.controller.store.schema import (
     rounds,
     sweeps,
 )
+from assay.controller.store.tables import sharing
 from assay.controller.store.tables.sweeps import round_record
 from assay.core.convert import from_bytes, to_bytes
 from assay.core.errors import NotFound
@@ -127,7 +128,7 @@ def lease(
         raise NotFound(f"no device {device_id!r}")
     if device.state != DeviceState.ACTIVE.value or _holds_one(tx, device_id):
         return None
-    if device.shares and _split(device.shares) & _busy_shares(tx):
+    if device.shares and sharing.split(device.shares) & sharing.busy(tx):
         return None
     query = _QUEUE.limit(1).with_for_update(of=rounds, skip_locked=True)
     if round_id is not None:
@@ -166,12 +167,12 @@ def wishes(tx: Connection) -> Wishes:
     by_device: dict[str, set[tuple[str, int]]] = defaultdict(set)
     for device_id, round_id, fence in tx.execute(held_query):
         by_device[device_id].add((round_id, fence))
-    busy = _busy_shares(tx)
+    busy = sharing.busy(tx)
     return Wishes(
         queued=frozenset(
             device_id
             for device_id, shares in tx.execute(queued_query)
-            if not (shares and _split(shares) & busy)
+            if not sharing.split(shares) & busy
         ),
         held={device_id: frozenset(pairs) for device_id, pairs in by_device.items()},
     )
@@ -245,20 +246,6 @@ def _holds_one(tx: Connection, device_id: str) -> bool:
         rounds.c.device_id == device_id, rounds.c.state == RoundState.LEASED.value
     )
     return bool(tx.execute(select(held_now)).scalar())
-
-
-def _busy_shares(tx: Connection) -> frozenset[str]:
-    """What devices with a leased round share: reserved until its end is confirmed or expired."""
-    query = (
-        select(devices.c.shares)
-        .join(rounds, rounds.c.device_id == devices.c.device_id)
-        .where(rounds.c.state == RoundState.LEASED.value, devices.c.shares != "")
-    )
-    return frozenset(share for shares in tx.execute(query).scalars() for share in _split(shares))
-
-
-def _split(shares: str) -> frozenset[str]:
-    return frozenset(shares.split("\n"))
 
 
 def _grant(tx: Connection, row: Row[Any], box: LeaseBox, now_ns: int) -> Round:
