@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +46,15 @@ from assay.core.model import MEDIA_NPZ, ArtifactRef, Round
 from assay.core.token import JoinToken
 from assay.v1 import blobs_pb2, enrolment_pb2, enrolment_pb2_grpc, fleet_pb2
 from tests.plane import queued, ref, reported, result, sweep
-from tests.plane_client import Board, ControllerProcess, Key, controller_process, enrol, raw_channel
+from tests.plane_client import (
+    Board,
+    ControllerProcess,
+    Key,
+    controller_process,
+    enrol,
+    raw_channel,
+    status_name,
+)
 
 _NUMBERS = itertools.count()
 
@@ -612,6 +622,33 @@ class TestResults:
         for thread in threads:
             thread.join()
         assert statuses == ["STORED"] * 60
+
+    def test_while_much_waits_to_be_recorded_devices_are_asked_to_stay_away(
+        self, new_board: Callable[[], Board], store: Store, controller: ControllerProcess
+    ) -> None:
+        boards = [new_board() for _ in range(3)]
+        for one in boards:
+            add_work(store, one)
+        entries = [
+            (one, [reported(result(round_, seq=seq)) for seq in range(1 + start, 201 + start)])
+            for one in boards
+            for round_ in one.assigned()
+            for start in (0, 200, 400)
+        ]
+        first = entries.pop()
+        other = sqlite3.connect(controller.home.database, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(len(entries) + 1) as threads:
+            asked = [threads.submit(first[0].report_raw, first[1][:1])]
+            time.sleep(0.2)  # until its commit waits for the database, and gathers no more
+            asked += [threads.submit(one.report_raw, some) for one, some in entries]
+            time.sleep(0.4)
+            other.execute("ROLLBACK")
+            other.close()
+            replies = [done.result(30) for done in asked]
+        assert {status_name(ack) for reply in replies for ack in reply.acks} == {"STORED"}
+        assert max(reply.retry_after.ToNanoseconds() for reply in replies) > 0
+        assert not first[0].report_raw(first[1][1:2]).HasField("retry_after")
 
 
 class TestBlobs:

@@ -274,6 +274,21 @@ def test_the_controllers_pace_is_kept(bench: Bench) -> None:
     assert bench.reporter.step() == 7.0
 
 
+def test_what_is_new_does_not_hurry_a_controller_that_asked_for_a_pause(bench: Bench) -> None:
+    stop = threading.Event()
+    bench.controller.retry_after_ns = 3600 * S
+    bench.result(0)
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(bench.reporter.run, stop)
+        assert bench.reporter.drain(10.0)
+        bench.result(1)
+        assert not bench.reporter.drain(0.2)
+        stop.set()
+        bench.reporter.wake()
+        running.result(10)
+    assert len(bench.controller.results) == 1
+
+
 def test_nothing_is_reported_inside_a_quiet_window(bench: Bench) -> None:
     bench.result(0)
     bench.quiet.enter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 
 from assay.controller.home import Home
 from assay.controller.records import DeviceState, Recorded, RecordOutcome, Wishes
+from assay.controller.server.backlog import Backlog
 from assay.controller.server.presence import Presence
 from assay.controller.server.recorder import Recorder
 from assay.controller.server.rest import Rest
@@ -99,6 +101,34 @@ class TestRecorder:
         with pytest.raises(DiskFull):
             bad.result(5)
         assert good.result(5)
+
+    def test_devices_are_asked_to_wait_while_much_waits_to_be_recorded(
+        self, recorder: Recorder, store: SlowStore
+    ) -> None:
+        dice = random.Random(1)
+        first = recorder.record("one", [ENTRY])
+        store.entered.acquire()
+        assert recorder.backlog.pause_s(dice) == 0
+        many = [recorder.record(str(n), [ENTRY] * 200) for n in range(20)]
+        # 4,001 at a thousand a second, as nothing was measured yet.
+        assert 2.0 <= recorder.backlog.pause_s(dice) <= 4.1
+        store.let_go.release()
+        first.result(5)
+        for _ in range(20):
+            store.let_go.release()
+        for done in many:
+            done.result(5)
+        assert recorder.backlog.pause_s(dice) == 0
+
+    def test_the_pace_is_that_of_the_last_commits_and_bounded(self) -> None:
+        backlog, dice = Backlog(), random.Random(1)
+        for _ in range(20):
+            backlog.queued(200)
+            backlog.committed(200, 20 * S)
+        backlog.queued(100)
+        assert 5.0 <= backlog.pause_s(dice) <= 10.1
+        backlog.queued(100_000)
+        assert backlog.pause_s(dice) == 30.0
 
     def test_closing_commits_what_is_queued_and_refuses_more(self, store: SlowStore) -> None:
         recorder = Recorder(cast(Store, store), lambda: 7)

@@ -59,6 +59,7 @@ class Reporter:
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _rung: bool = False
     _failing: bool = False
+    _paced: bool = False
 
     def __post_init__(self) -> None:
         self._backoff = Backoff(first_s=0.5, most_s=30.0, rng=self.rng)
@@ -70,7 +71,7 @@ class Reporter:
             while not stop.is_set():
                 pause_s = self.step()
                 with self._changed:
-                    self._changed.wait_for(lambda: self._rung, pause_s)
+                    self._changed.wait_for(lambda: stop.is_set() or self._may_go(), pause_s)
                     self._rung = False
         except Stopping:
             pass
@@ -92,7 +93,9 @@ class Reporter:
         return not self.spool.entries
 
     def step(self) -> float | None:
-        """One batch; returns the seconds to wait before the next, None to wait for a wake."""
+        """One batch; returns the seconds to wait before the next, None to wait for a wake. What the
+        controller asks for is waited for also where something new wakes the reporter."""
+        self._paced = False
         batch = self.spool.batch(self._most, MAX_REPORT_BYTES - self._most * _FRAMING_BYTES)
         if not batch:
             self._settled(failing=False)
@@ -113,6 +116,7 @@ class Reporter:
             return self._refused(batch, error)
         self._settled(failing=False)
         pause_s = reply.retry_after.ToNanoseconds() / _S
+        self._paced = pause_s > 0
         return pause_s if not kept else max(pause_s, self._backoff.next_s())
 
     def drop_orphans(self) -> None:
@@ -121,6 +125,9 @@ class Reporter:
         for digest, _size in list(self.traces.held()):
             if digest not in wanted:
                 self.traces.remove(digest)
+
+    def _may_go(self) -> bool:
+        return self._rung and not self._paced
 
     def _request(self, batch: Sequence[Entry]) -> fleet_pb2.ReportResultsRequest:
         return fleet_pb2.ReportResultsRequest(

@@ -80,7 +80,10 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         committed = await self._blocking(lambda: self._hand_in(device_id, request))
         recorded = await asyncio.wrap_future(committed)
         acks = [_ack(r, done) for r, done in zip(request.results, recorded, strict=True)]
-        return fleet_pb2.ReportResultsResponse(acks=acks)
+        pause_s = self._recorder.backlog.pause_s(self._rng)
+        return fleet_pb2.ReportResultsResponse(
+            acks=acks, retry_after=_duration(pause_s) if pause_s else None
+        )
 
     async def RenewCertificate(
         self, request: fleet_pb2.RenewCertificateRequest, context: Any
@@ -109,11 +112,9 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
             long_poll=long_poll,
             rng=self._rng,
         )
-        next_sync_in = Duration()
-        next_sync_in.FromNanoseconds(int(next_s * 1e9))
         return fleet_pb2.SyncResponse(
             proto=proto,
-            next_sync_in=next_sync_in,
+            next_sync_in=_duration(next_s),
             assignments=[cast(job_pb2.Round, to_proto(round_)) for round_ in answer.rounds],
             drain=answer.drain,
         )
@@ -147,3 +148,9 @@ def _ack(result: fleet_pb2.SpooledResult, recorded: Recorded) -> fleet_pb2.Recor
         status=_STATUS[recorded.outcome],
         detail=recorded.detail,
     )
+
+
+def _duration(seconds: float) -> Duration:
+    made = Duration()
+    made.FromNanoseconds(int(seconds * 1e9))
+    return made

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from assay.controller.metrics.tally import Tally
 from assay.controller.records import Recorded
+from assay.controller.server.backlog import Backlog
 from assay.controller.store.arrival import Arrived, Reported, arrived
 from assay.controller.store.base import Store
 from assay.core import log
@@ -32,11 +33,12 @@ class Recorder:
     """Records results durably; a future is done only after its commit.
 
     While one commit is under way the next batches gather, so the busier it is, the more share an
-    fsync. :meth:`close` commits what is queued.
+    fsync. :attr:`backlog` tells how much waits. :meth:`close` commits what is queued.
     """
 
     def __init__(self, store: Store, now_ns: Callable[[], int], tally: Tally | None = None) -> None:
         self._tally = tally or Tally()
+        self.backlog = Backlog()
         self._store = store
         self._now_ns = now_ns
         self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
@@ -50,7 +52,7 @@ class Recorder:
         if self._closed:
             batch.done.set_exception(Unreachable("the controller is stopping; try again soon"))
         else:
-            self._tally.queued(len(results))
+            self._queued(len(results))
             self._queue.put(batch)
         return batch.done
 
@@ -89,10 +91,10 @@ class Recorder:
             outcomes = self._store.record_all(entries, self._now_ns())
         except Exception as error:
             # This thread must outlive whatever one batch does to it.
-            self._tally.committed(size, time.monotonic_ns() - began_ns, stored=False)
+            self._committed(size, began_ns, stored=False)
             self._fail_or_retry(batches, error)
             return
-        self._tally.committed(size, time.monotonic_ns() - began_ns, stored=True)
+        self._committed(size, began_ns, stored=True)
         for batch, recorded in zip(batches, outcomes, strict=True):
             if batch.done.set_running_or_notify_cancel():
                 batch.done.set_result(recorded)
@@ -100,10 +102,19 @@ class Recorder:
     def _fail_or_retry(self, batches: Sequence[_Batch], error: Exception) -> None:
         if len(batches) > 1:  # one of them may be at fault: find out which
             for batch in batches:
-                self._tally.queued(len(batch.results))
+                self._queued(len(batch.results))
                 self._commit([batch])
             return
         if not isinstance(error, AssayError):
             _log.error("results not recorded", device_id=batches[0].device_id, exc_info=error)
         if batches[0].done.set_running_or_notify_cancel():
             batches[0].done.set_exception(error)
+
+    def _queued(self, results: int) -> None:
+        self._tally.queued(results)
+        self.backlog.queued(results)
+
+    def _committed(self, results: int, began_ns: int, *, stored: bool) -> None:
+        took_ns = time.monotonic_ns() - began_ns
+        self._tally.committed(results, took_ns, stored=stored)
+        self.backlog.committed(results, took_ns)
