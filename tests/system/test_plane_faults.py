@@ -4,6 +4,7 @@ is late or fails by name, and nothing that was acknowledged is lost."""
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
 import subprocess
@@ -222,7 +223,7 @@ def test_a_database_that_is_locked_is_waited_for(lab: Lab) -> None:
         assert statuses == ["STORED"]
 
 
-def test_a_clock_that_is_years_behind_and_is_set_while_it_works(lab: Lab) -> None:
+def test_a_clock_that_is_years_off_and_is_set_while_it_works(lab: Lab) -> None:
     """Only enrolling and syncing: Python starts no children under libfaketime."""
     need(program="faketime")
     (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
@@ -234,6 +235,22 @@ def test_a_clock_that_is_years_behind_and_is_set_while_it_works(lab: Lab) -> Non
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
+    ahead = subprocess.run(
+        [sys.executable, "-m", "assay.agent", "enrol", f"--home={lab.scratch / 'ahead'}"],
+        env={
+            **os.environ,
+            **environment,
+            "FAKETIME": "+3y",
+            "FAKETIME_TIMESTAMP_FILE": "",
+            "ASSAY_AGENT_CONTROLLER": lab.controller.serving().enrolment_address,
+            "ASSAY_AGENT_TOKEN": token_for(lab.home, lab.store),
+        },
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert ahead.returncode == 4, ahead.stderr
+    assert "has ended by this device's clock" in ahead.stderr
     with lab.agent("pi", runtimes=False, environment=environment) as agent:
         assert "device's clock is wrong" in agent.said
         before = lab.store.device("pi").last_seen_ns

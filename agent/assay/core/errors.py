@@ -84,6 +84,12 @@ class Unreachable(AssayError):
     code = "unreachable"
 
 
+class ClockWrong(Unreachable):
+    """The other side answers, and this machine's clock refuses its certificate."""
+
+    code = "clock_wrong"
+
+
 class Unauthenticated(AssayError):
     """No valid identity: a token or certificate that is unknown, spent, revoked or expired."""
 
@@ -124,6 +130,12 @@ class UnsignedArtifact(AssayError):
     """Content that no trusted publisher has signed."""
 
     code = "unsigned_artifact"
+
+
+class SignaturesUnchecked(AssayError):
+    """The board could not check signatures just now: that says nothing about them."""
+
+    code = "signatures_unchecked"
 
 
 class DiskFull(AssayError):
@@ -236,6 +248,7 @@ TABLE: dict[str, Meaning] = {
     "check_failed": Meaning("FAILED_PRECONDITION", EXIT_CHECK_FAILED, False),
     "partial": Meaning("ABORTED", EXIT_PARTIAL, True),
     "unreachable": Meaning("UNAVAILABLE", EXIT_UNREACHABLE, True),
+    "clock_wrong": Meaning("UNAVAILABLE", EXIT_UNREACHABLE, True),
     "unauthenticated": Meaning("UNAUTHENTICATED", EXIT_CHECK_FAILED, False),
     "permission_denied": Meaning("PERMISSION_DENIED", EXIT_CHECK_FAILED, False),
     "bad_message": Meaning("INVALID_ARGUMENT", EXIT_CHECK_FAILED, False),
@@ -243,6 +256,7 @@ TABLE: dict[str, Meaning] = {
     "version_mismatch": Meaning("FAILED_PRECONDITION", EXIT_CHECK_FAILED, False),
     "corrupt_artifact": Meaning("DATA_LOSS", EXIT_CHECK_FAILED, True),
     "unsigned_artifact": Meaning("FAILED_PRECONDITION", EXIT_CHECK_FAILED, False),
+    "signatures_unchecked": Meaning("UNAVAILABLE", EXIT_CHECK_FAILED, True),
     "disk_full": Meaning("RESOURCE_EXHAUSTED", EXIT_CHECK_FAILED, True),
     "over_budget": Meaning("RESOURCE_EXHAUSTED", EXIT_CHECK_FAILED, True),
     "port_in_use": Meaning("UNAVAILABLE", EXIT_UNREACHABLE, False),

@@ -24,7 +24,15 @@ from assay.core.channel import (
     reachable_address,
     split_address,
 )
-from assay.core.errors import AlreadyExists, CheckFailed, NotFound, Unreachable, UsageError
+from assay.core.clock_check import clock_trouble
+from assay.core.errors import (
+    AlreadyExists,
+    CheckFailed,
+    ClockWrong,
+    NotFound,
+    Unreachable,
+    UsageError,
+)
 from assay.core.token import JoinToken
 from assay.v1 import enrolment_pb2, enrolment_pb2_grpc, fleet_pb2, fleet_pb2_grpc
 
@@ -41,7 +49,8 @@ def enrol(home: AgentHome, controller: str, token_text: str, name: str) -> Ident
     A home that is enrolled with this controller already stays as it is, unless its certificate has
     ended; one enrolled elsewhere is a :class:`UsageError`. May be repeated after any failure: the
     key stays, and the controller knows a device by its key. Raises :class:`Unauthenticated`,
-    :class:`Unreachable`, :class:`AlreadyExists` and :class:`BadMessage` with what to do about it.
+    :class:`Unreachable`, :class:`ClockWrong`, :class:`AlreadyExists` and :class:`BadMessage` with
+    what to do about it.
     """
     token = JoinToken.parse(token_text)
     home.create()
@@ -63,6 +72,8 @@ def enrol(home: AgentHome, controller: str, token_text: str, name: str) -> Ident
                 f"{error}; choose another name with --name, or remove the old device from the "
                 "controller"
             ) from error
+        except Unreachable as error:
+            raise (clock_trouble(controller, ca_pem.decode()) or error) from error
     identity = _identity(response, controller)
     _check_pair(key, identity)
     identity.store(home)
@@ -155,8 +166,9 @@ def _check_pair(key: EllipticCurvePrivateKey, identity: Identity) -> None:
     late_s = time.time() - identity.not_after_unix_s
     if early_s > 0 or late_s > 0:
         _LOG.warning(
-            "this device's clock is wrong: the controller will refuse its certificate until the "
-            "clock is set (timedatectl set-ntp true)",
+            "this device's clock is wrong: set it (timedatectl set-ntp true), or later it "
+            "refuses the controller's certificate",
+            code=ClockWrong.code,
             off_by_at_least_s=round(max(early_s, late_s)),
         )
 

@@ -23,10 +23,12 @@ from assay.agent.plane.rounds import HeldRound, RoundBook
 from assay.agent.plane.spool import Spool
 from assay.core import convert, log
 from assay.core.channel import PROTO, Backoff
+from assay.core.clock_check import clock_trouble
 from assay.core.errors import (
     AssayError,
     BadMessage,
     Cancelled,
+    ClockWrong,
     DiskFull,
     PermissionDenied,
     Unauthenticated,
@@ -42,6 +44,7 @@ _SHORTEST_PAUSE_S = 0.05
 _JITTER = 0.1
 _REPLY_S = 10.0
 _FAILURES_BEFORE_HINT = 3
+_FAILURES_BETWEEN_LOOKS = 20  # at the clock: each look is one more handshake
 _HURRIED_WAIT_S = 1.0
 _HURRIED_TRIES = 5
 _FINAL = (PermissionDenied, Unauthenticated, VersionMismatch)
@@ -75,6 +78,7 @@ class Session:
     _backoff: Backoff = field(init=False)
     _answered: bool | None = None
     _failures: int = 0
+    _clock_wrong: ClockWrong | None = None
     _bell: threading.Event = field(default_factory=threading.Event)
     _applying: threading.Lock = field(default_factory=threading.Lock)
     _refused: set[tuple[str, int]] = field(default_factory=set)
@@ -130,9 +134,10 @@ class Session:
         except Cancelled:
             return 0.0
         except Unreachable as error:
-            if hurry and self._failures + 1 >= _HURRIED_TRIES:
-                raise
-            return self._unreachable(error)
+            pause_s = self._unreachable(error)
+            if hurry and self._failures >= _HURRIED_TRIES:
+                raise (self._clock_wrong or error) from error
+            return pause_s
         except _FINAL:
             raise
         except AssayError as error:
@@ -173,7 +178,7 @@ class Session:
         if self._failures:
             _LOG.info("controller answered again", after_failures=self._failures)
             self.on_back()
-        self._answered, self._failures = True, 0
+        self._answered, self._failures, self._clock_wrong = True, 0, None
         self._backoff.succeeded()
         return reply
 
@@ -252,22 +257,34 @@ class Session:
         self._answered = False
         self._failures += 1
         pause_s = self._backoff.next_s()
-        note = ""
-        if self._failures >= _FAILURES_BEFORE_HINT:
-            # A refused client certificate looks like a dead network to gRPC.
-            note = self.identity.expiry_note(self.clock.unix_ns() / _S) or (
-                "if the network and the controller are up, this device's certificate may be "
-                "refused: see `assay device show` on the controller"
-            )
+        note = self._hint() if self._failures >= _FAILURES_BEFORE_HINT else ""
         _LOG.warning(
             "controller did not answer",
             address=self.identity.fleet_address,
+            code=(self._clock_wrong or error).code,
             error=str(error),
             failures=self._failures,
             next_try_s=round(pause_s, 1),
             **({"note": note} if note else {}),
         )
         return pause_s
+
+    def _hint(self) -> str:
+        """A certificate that either side refuses looks like a dead network to gRPC."""
+        if self._failures % _FAILURES_BETWEEN_LOOKS == _FAILURES_BEFORE_HINT:
+            self._clock_wrong = self._look_at_clock()
+        if self._clock_wrong is not None:
+            return str(self._clock_wrong)
+        return self.identity.expiry_note(self.clock.unix_ns() / _S) or (
+            "if the network and the controller are up, this device's certificate may be "
+            "refused: see `assay device show` on the controller"
+        )
+
+    def _look_at_clock(self) -> ClockWrong | None:
+        if self.quiet.quiet:
+            return None
+        with self.quiet.packet():
+            return clock_trouble(self.identity.fleet_address, self.identity.ca_bundle_pem)
 
 
 def _attempts(held: Sequence[HeldRound]) -> list[fleet_pb2.HeldAttempt]:
