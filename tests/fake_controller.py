@@ -37,6 +37,7 @@ class FakeController(fleet_pb2_grpc.FleetServicer, blobs_pb2_grpc.BlobsServicer)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     on_read: Callable[[str, int], Iterable[bytes] | None] = lambda digest, offset: None
     done_when_recorded: bool = False
+    more_signatures: bool | None = None
     syncs: list[fleet_pb2.SyncRequest] = field(default_factory=list)
     reports: list[fleet_pb2.ReportResultsRequest] = field(default_factory=list)
     results: dict[tuple[str, int], bytes] = field(default_factory=dict)
@@ -137,6 +138,13 @@ class FakeController(fleet_pb2_grpc.FleetServicer, blobs_pb2_grpc.BlobsServicer)
         for chunk in chunks if special is None else special:
             yield blobs_pb2.ReadResponse(data=chunk)
         self._fault("Read.after", context)
+
+    def Signatures(
+        self, request: blobs_pb2.SignaturesRequest, context: Any
+    ) -> blobs_pb2.SignaturesResponse:
+        self._fault("Signatures", context)
+        envelopes = [f"{digest} after {request.after}".encode() for digest in request.digests]
+        return blobs_pb2.SignaturesResponse(envelopes=envelopes, more=self.more_signatures)
 
     def Write(self, request_iterator: Any, context: Any) -> blobs_pb2.WriteResponse:
         self._fault("Write", context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import json
 import sqlite3
 import threading
 import time
@@ -24,12 +25,14 @@ from assay.controller.home import Home
 from assay.controller.identity.certificates import check_request
 from assay.controller.identity.enrol import create_token
 from assay.controller.identity.pki import Authority
+from assay.controller.publishing.envelopes import Envelopes
 from assay.controller.records import DeviceState, RoundState, SweepState
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
-from assay.core import channel, digest
+from assay.core import channel, digest, dsse, statement
 from assay.core.cas import ContentStore
 from assay.core.channel import BLOB_CHUNK_BYTES, call, dial_enrolment, split_address
+from assay.core.dsse import Envelope, Signature
 from assay.core.errors import (
     AlreadyExists,
     AssayError,
@@ -43,6 +46,7 @@ from assay.core.errors import (
     VersionMismatch,
 )
 from assay.core.model import MEDIA_NPZ, ArtifactRef, Round
+from assay.core.statement import NamedArtifact, Statement
 from assay.core.token import JoinToken
 from assay.v1 import blobs_pb2, enrolment_pb2, enrolment_pb2_grpc, fleet_pb2
 from tests.plane import queued, ref, reported, result, sweep
@@ -111,6 +115,13 @@ def add_work(store: Store, board: Board, rounds: int = 1) -> str:
     ]
     store.add_sweep(sweep(sweep_id), [], waiting)
     return sweep_id
+
+
+def a_large_envelope(of: ArtifactRef, comment: str) -> bytes:
+    """Three of its kind fill an answer; nobody here looks at its signature."""
+    payload = statement.encode(Statement((NamedArtifact(of),), "2026-01-01T00:00:00Z", comment))
+    small = dsse.encode(Envelope(statement.PAYLOAD_TYPE, payload, (Signature(b"x", "k"),)))
+    return json.dumps({**json.loads(small), "room": "x" * 1_000_000}).encode()
 
 
 def states(store: Store, sweep_id: str) -> list[RoundState]:
@@ -735,6 +746,35 @@ class TestBlobs:
         assert mine.read(ref("model int8").digest) == b"model int8"
         with pytest.raises(PermissionDenied):
             theirs.read(ref("model int8").digest)
+
+    def test_signatures_are_told_for_what_is_leased_alone_and_all_of_them(
+        self, board: Board, store: Store, controller: ControllerProcess
+    ) -> None:
+        leased, other = ref("model fp32"), ref("model of somebody else")
+        kept = Envelopes(controller.home.signatures)
+        for number in range(4):
+            kept.add(a_large_envelope(leased, str(number)))
+        kept.add(a_large_envelope(other, "other"))
+        add_work(store, board)
+
+        def ask(*digests: str, after: str = "") -> blobs_pb2.SignaturesResponse:
+            request = blobs_pb2.SignaturesRequest(digests=digests, after=after)
+            return call(board.blobs.Signatures, request, timeout_s=20)
+
+        with pytest.raises(PermissionDenied, match="no lease"):
+            ask(leased.digest)
+        board.assigned()
+        for wanted in ([other.digest], [leased.digest, other.digest]):
+            with pytest.raises(PermissionDenied, match=f"names artifact {other.digest}"):
+                ask(*wanted)
+        with pytest.raises(BadMessage, match="at most 1000"):
+            ask(*[leased.digest] * 1_001)
+        first = ask(leased.digest)
+        assert (len(first.envelopes), first.more) == (3, True)
+        last = digest.hex_of(digest.of_bytes(first.envelopes[-1]))
+        second = ask(leased.digest, after=last)
+        assert (len(second.envelopes), second.HasField("more"), second.more) == (1, True, False)
+        assert len({*first.envelopes, *second.envelopes}) == 4
 
     def test_a_leased_artifact_that_is_gone_is_not_found(
         self, board: Board, store: Store, content: ContentStore

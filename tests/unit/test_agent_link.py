@@ -13,6 +13,7 @@ import pytest
 from assay.agent.plane import link
 from assay.agent.plane.link import Link
 from assay.agent.plane.quiet import QuietWindow
+from assay.agent.plane.signatures import Envelopes
 from assay.agent.plane.traffic import CONNECTION_BYTES, on_wire_bytes
 from assay.core.digest import of_file
 from assay.core.errors import AssayError, Cancelled, PermissionDenied, Unreachable
@@ -123,6 +124,12 @@ def test_the_announcement_needs_a_channel_that_works(bench: Bench) -> None:
     bench.controller.faults["Sync"] = [AssayError("a bug over there")]
     assert bench.link.announce(request) is None
     assert len(bench.controller.syncs) == 3
+
+
+@pytest.mark.parametrize("more", [None, False, True], ids=["old", "all", "more"])
+def test_whether_there_are_more_signatures_is_heard(bench: Bench, more: bool | None) -> None:
+    bench.controller.more_signatures = more
+    assert bench.link.signatures(["a", "b"], "x") == Envelopes((b"a after x", b"b after x"), more)
 
 
 def test_what_passes_is_counted_by_the_bytes_of_its_messages(bench: Bench, tmp_path: Path) -> None:

@@ -166,25 +166,35 @@ class TestGathering:
 class TestEnvelopes:
     def test_those_that_name_a_digest_are_given_the_newest_first(self, tmp_path: Path) -> None:
         kept = Envelopes(tmp_path / "signatures")
-        assert kept.covering([ref("a").digest]) == []
+        assert kept.covering([ref("a").digest]) == ([], False)
         first, second, third = an_envelope("a"), an_envelope("a", "b"), an_envelope("c")
         for age, data in enumerate((first, second, third)):
             held = kept.add(data)
             (path,) = (tmp_path / "signatures").glob(f"{held.envelope_id}*")
             os.utime(path, ns=(age, age))
         again = Envelopes(tmp_path / "signatures")
-        assert again.covering([ref("a").digest]) == [second, first]
-        assert again.covering([ref("c").digest, ref("x").digest]) == [third]
+        assert again.covering([ref("a").digest]) == ([second, first], False)
+        assert again.covering([ref("c").digest, ref("x").digest]) == ([third], False)
 
-    def test_an_answer_fits_a_message(
+    def test_an_answer_fits_a_message_and_the_rest_comes_with_the_next(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         kept = Envelopes(tmp_path / "signatures")
         data = [an_envelope("a", comment=str(number)) for number in range(4)]
         for each in data:
             kept.add(each)
-        monkeypatch.setattr(envelopes_module, "MOST_BYTES", 2 * len(data[0]))
-        assert len(kept.covering([ref("a").digest])) == 2
+        whole, _ = kept.covering([ref("a").digest])
+        assert set(whole) == set(data)
+        for room, answers in ((2 * len(data[0]), [2, 2]), (1, [1, 1, 1, 1])):
+            monkeypatch.setattr(envelopes_module, "MOST_BYTES", room)
+            found: list[bytes] = []
+            for count in answers:
+                last = digest.hex_of(digest.of_bytes(found[-1])) if found else ""
+                part, more = kept.covering([ref("a").digest], last)
+                found += part
+                assert (len(part), more) == (count, len(found) < 4)
+            assert found == whole
+        assert kept.covering([ref("a").digest], "of one that is gone")[0] == whole[:1]
 
     def test_what_is_added_or_removed_by_another_process_counts(self, tmp_path: Path) -> None:
         kept, other = (Envelopes(tmp_path / "signatures") for _ in range(2))

@@ -34,6 +34,10 @@ PROVOKED_BY = {
         "integration/test_signatures.py",
         "test_what_its_publisher_signed_is_run_and_nothing_else_is",
     ),
+    "signatures_unchecked": (
+        "unit/test_signatures.py",
+        "test_a_check_that_never_runs_is_trouble_of_the_device_and_not_of_the_file",
+    ),
     "runtime_absent": BLAME,
     "runtime_rejected": BLAME,
     "bad_inputs": BLAME,

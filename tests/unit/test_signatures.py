@@ -7,7 +7,7 @@ import json
 import random
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
 
+from assay.agent.measuring.outcome import failure_of
 from assay.agent.plane.limits import Limit
 from assay.agent.plane.signatures import (
+    MOST_TRIES,
     SHIPPED,
+    Ask,
+    Envelopes,
     Signatures,
     Vouched,
     check_by_child,
@@ -28,7 +32,7 @@ from assay.agent.plane.vouching import vouch
 from assay.agent.trust import examine_publishers
 from assay.controller.canary import PINNED
 from assay.controller.publishing.keys import KINDS, load_key, make_key, public_path, sign
-from assay.core import dsse, statement
+from assay.core import digest, dsse, statement
 from assay.core.dsse import Envelope, Signature, signed_bytes
 from assay.core.errors import (
     AlreadyExists,
@@ -39,11 +43,12 @@ from assay.core.errors import (
     FetchTimeout,
     NotFound,
     PermissionDenied,
+    SignaturesUnchecked,
     Unreachable,
     UnsignedArtifact,
     VersionMismatch,
 )
-from assay.core.model import MEDIA_NPZ, MEDIA_ONNX, ArtifactRef
+from assay.core.model import MEDIA_NPZ, MEDIA_ONNX, ArtifactRef, FailureClass
 from assay.core.publishers import Publisher, checked, keyid_of, load_publisher
 from assay.core.statement import NamedArtifact, Statement
 from tests.conftest import need
@@ -298,7 +303,7 @@ class TestChild:
     def test_an_agent_with_a_key_that_is_none_does_not_start(self, tmp_path: Path) -> None:
         (tmp_path / "empty.pub").touch()
         with pytest.raises(CheckFailed, match=r"empty\.pub holds no public key"):
-            unsigned([tmp_path / "empty.pub"], lambda _: [])
+            unsigned([tmp_path / "empty.pub"], lambda _, __: Envelopes((), False))
 
     def test_the_doctor_says_who_is_trusted(self, key: Path, tmp_path: Path) -> None:
         keyid = load_publisher(public_path(key)).keyid
@@ -321,6 +326,13 @@ def a_limit(limit_ns: int = 0) -> tuple[Limit, threading.Event, Clock]:
     return Limit(cancel, limit_ns, clock), cancel, clock
 
 
+class Dice(random.Random):
+    """Whose waits are none."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return 0.0
+
+
 def believing(*refs: ArtifactRef) -> Vouched:
     return Vouched({ref.digest: (ref,) for ref in refs}, ("another was spoilt",))
 
@@ -329,7 +341,7 @@ class TestRefusing:
     REFS = (MODEL, SAMPLES, MODEL)
 
     def test_nothing_is_asked_where_nobody_is_trusted(self) -> None:
-        def ask(digests: Sequence[str]) -> Sequence[bytes]:
+        def ask(digests: Sequence[str], last: str) -> Envelopes:
             raise AssertionError
 
         assert unsigned(None, ask)(self.REFS, a_limit()[0]) == {}
@@ -357,9 +369,9 @@ class TestRefusing:
         assert pinned == SHIPPED
         asked: list[str] = []
 
-        def ask(digests: Sequence[str]) -> Sequence[bytes]:
+        def ask(digests: Sequence[str], last: str) -> Envelopes:
             asked.extend(digests)
-            return ()
+            return Envelopes((), False)
 
         checker = Signatures((), ask)
         canary = ArtifactRef(sorted(SHIPPED)[0], 1, MEDIA_ONNX)
@@ -370,7 +382,7 @@ class TestRefusing:
     def test_the_whole_path_in_one_process(self, key: Path) -> None:
         checker = Signatures(
             (public_path(key),),
-            lambda digests: [signed_by(key)] if MODEL.digest in digests else [],
+            lambda digests, _: Envelopes([signed_by(key)], MODEL.digest not in digests),
             lambda trusted, envelopes: Vouched(
                 {
                     entry["digest"]: (statement.from_entry(entry).ref,)
@@ -381,17 +393,13 @@ class TestRefusing:
         assert checker.refused(self.REFS, a_limit()[0]) == {}
 
     def test_an_unreachable_controller_is_waited_for(self) -> None:
-        answers: list[AssayError | list[bytes]] = [Unreachable("gone"), Cancelled("quiet"), [b"x"]]
+        answers: list[AssayError | None] = [Unreachable("gone"), Cancelled("quiet"), None]
 
-        def ask(_: Sequence[str]) -> Sequence[bytes]:
+        def ask(_: Sequence[str], last: str) -> Envelopes:
             answer = answers.pop(0)
-            if isinstance(answer, AssayError):
+            if answer is not None:
                 raise answer
-            return answer
-
-        class Dice(random.Random):
-            def uniform(self, a: float, b: float) -> float:
-                return 0.0
+            return Envelopes([b"x"], False)
 
         checker = Signatures((), ask, lambda _, __: believing(*self.REFS), Dice())
         assert checker.refused(self.REFS, a_limit()[0]) == {}
@@ -400,7 +408,7 @@ class TestRefusing:
     def test_a_round_that_ends_or_is_late_is_told_apart(self) -> None:
         limit, cancel, clock = a_limit(5 * S)
 
-        def ask(_: Sequence[str]) -> Sequence[bytes]:
+        def ask(_: Sequence[str], last: str) -> Envelopes:
             clock.now = 5 * S
             raise Unreachable("gone")
 
@@ -420,12 +428,122 @@ class TestRefusing:
     def test_where_nothing_can_be_asked_nothing_is_taken(
         self, error: AssayError, kind: type[AssayError]
     ) -> None:
-        def ask(_: Sequence[str]) -> Sequence[bytes]:
+        def ask(_: Sequence[str], last: str) -> Envelopes:
             raise error
 
         refused = Signatures((), ask).refused(self.REFS, a_limit()[0])
         assert set(refused) == {MODEL.digest, SAMPLES.digest}
         assert all(isinstance(why, kind) and str(error) in str(why) for why in refused.values())
+
+
+class TestMoreThanOneAnswer:
+    """A controller that holds more envelopes than one answer has room for."""
+
+    FIRST, SECOND = ref("first"), ref("second")
+    HELD = ((b"old", MODEL), (b"x" * 9, None), (b"one", FIRST), (b"two", SECOND))
+
+    def holding(self, asked: list[tuple[int, str]], *, old: bool) -> Ask:
+        """One that has room for one envelope an answer, or an ``old`` one that leaves the rest
+        out without saying so. Every envelope of rubbish names all."""
+
+        def ask(digests: Sequence[str], last: str) -> Envelopes:
+            asked.append((len(digests), last))
+            naming = [d for d, r in reversed(self.HELD) if r is None or r.digest in digests]
+            if old:
+                return Envelopes(naming[:1], None)
+            ids = [digest.hex_of(digest.of_bytes(data)) for data in naming]
+            rest = naming[ids.index(last) + 1 if last in ids else 0 :]
+            return Envelopes(rest[:1], len(rest) > 1)
+
+        return ask
+
+    def check(self, _: Sequence[Path], envelopes: Sequence[bytes]) -> Vouched:
+        known = dict(self.HELD)
+        signed = [found for data in envelopes if (found := known[data]) is not None]
+        return believing(*signed)
+
+    def test_all_that_is_needed_is_asked_for_and_no_more(self) -> None:
+        asked: list[tuple[int, str]] = []
+        checker = Signatures((), self.holding(asked, old=False), self.check)
+        refs = (self.FIRST, self.SECOND)
+        assert checker.refused(refs, a_limit()[0]) == {}
+        assert [last != "" for _, last in asked] == [False, True], "the old ones are not needed"
+        assert checker.refused((*refs, MODEL), a_limit()[0]) == {}
+        assert list(checker.refused([SAMPLES, *refs], a_limit()[0])) == [SAMPLES.digest]
+
+    def test_an_old_controller_is_asked_for_one_at_a_time(self) -> None:
+        asked: list[tuple[int, str]] = []
+        checker = Signatures((), self.holding(asked, old=True), self.check)
+        assert checker.refused((self.FIRST, self.SECOND), a_limit()[0]) == {}
+        assert [count for count, _ in asked] == [2, 1]
+        assert list(checker.refused([SAMPLES], a_limit()[0])) == [SAMPLES.digest]
+
+    def test_a_controller_that_never_ends_is_given_up(self) -> None:
+        checker = Signatures((), lambda _, __: Envelopes([b"x" * 9], True), self.check)
+        assert list(checker.refused([MODEL], a_limit()[0])) == [MODEL.digest]
+
+
+def fail(error: Exception) -> object:
+    raise error
+
+
+@pytest.mark.parametrize(
+    "launch",
+    [
+        lambda: fail(BlockingIOError(11, "no more processes")),
+        lambda: fail(OSError(12, "Cannot allocate memory")),
+        lambda: fail(subprocess.TimeoutExpired("vouching", 120)),
+        lambda: subprocess.CompletedProcess("", -9, "", ""),
+        lambda: subprocess.CompletedProcess("", 1, "", "MemoryError"),
+    ],
+    ids=["fork", "memory", "stuck", "killed", "died"],
+)
+def test_a_check_that_never_runs_is_trouble_of_the_device_and_not_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, launch: Callable[..., object]
+) -> None:
+    tries: list[object] = []
+
+    def run(*command: object, **_: object) -> object:
+        tries.append(command)
+        return launch()
+
+    monkeypatch.setattr(subprocess, "run", run)
+    checker = Signatures((), lambda _, __: Envelopes([b"x"], False), rng=Dice())
+    limit, cancel, _ = a_limit()
+    monkeypatch.setattr(cancel, "wait", lambda _: cancel.is_set())
+    (why,) = checker.refused([MODEL], limit).values()
+    assert isinstance(why, SignaturesUnchecked) and len(tries) == MOST_TRIES
+    failure = failure_of(why)
+    assert failure.failure_class is FailureClass.INFRA
+    assert failure.code == "signatures_unchecked"
+
+
+class TestUnchecked:
+    """The child that checks cannot do its work just now, or never will."""
+
+    def test_a_check_that_runs_at_the_second_try_counts(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tries: list[int] = []
+
+        def check(_: Sequence[Path], __: Sequence[bytes]) -> Vouched:
+            tries.append(1)
+            if len(tries) == 1:
+                raise SignaturesUnchecked("no more processes")
+            return believing(MODEL)
+
+        limit, cancel, _ = a_limit()
+        monkeypatch.setattr(cancel, "wait", lambda _: cancel.is_set())
+        checker = Signatures((), lambda _, __: Envelopes([b"x"], False), check)
+        assert checker.refused([MODEL], limit) == {}
+
+    def test_a_key_that_cannot_be_used_is_not_tried_again(self) -> None:
+        def check(_: Sequence[Path], __: Sequence[bytes]) -> Vouched:
+            raise CheckFailed("no key")
+
+        checker = Signatures((), lambda _, __: Envelopes([b"x"], False), check)
+        (why,) = checker.refused([MODEL], a_limit()[0]).values()
+        assert isinstance(why, CheckFailed)
 
 
 def test_base64_of_the_payload_is_what_is_signed(key: Path) -> None:

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from assay.v1 import artifact_pb2 as assay_dot_v1_dot_artifact__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61ssay/v1/blobs.proto\x12\x08\x61ssay.v1\x1a\x17\x61ssay/v1/artifact.proto\"%\n\x12\x46indMissingRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"&\n\x13\x46indMissingResponse\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"j\n\x0cOfferRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12%\n\tencodings\x18\x02 \x03(\x0e\x32\x12.assay.v1.Encoding\x12\r\n\x05\x62\x61ses\x18\x03 \x03(\t\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\"k\n\rOfferResponse\x12$\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x12.assay.v1.Encoding\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x12\n\nwire_bytes\x18\x03 \x01(\x03\x12\x12\n\nwindow_log\x18\x04 \x01(\x05\"$\n\x11SignaturesRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"\'\n\x12SignaturesResponse\x12\x11\n\tenvelopes\x18\x01 \x03(\x0c\"a\n\x0bReadRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12$\n\x08\x65ncoding\x18\x03 \x01(\x0e\x32\x12.assay.v1.Encoding\x12\x0c\n\x04\x62\x61se\x18\x04 \x01(\t\"\x1c\n\x0cReadResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"E\n\x0cWriteRequest\x12\'\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x15.assay.v1.ArtifactRef\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"%\n\rWriteResponse\x12\x14\n\x0c\x61lready_held\x18\x01 \x01(\x08*\x87\x01\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NCODING_IDENTITY\x10\x01\x12\x11\n\rENCODING_ZSTD\x10\x02\x12\x17\n\x13\x45NCODING_ZSTD_PATCH\x10\x03\x12\x1e\n\x1a\x45NCODING_ZSTD_MASKED_PATCH\x10\x04\x32\xcb\x02\n\x05\x42lobs\x12J\n\x0b\x46indMissing\x12\x1c.assay.v1.FindMissingRequest\x1a\x1d.assay.v1.FindMissingResponse\x12\x38\n\x05Offer\x12\x16.assay.v1.OfferRequest\x1a\x17.assay.v1.OfferResponse\x12G\n\nSignatures\x12\x1b.assay.v1.SignaturesRequest\x1a\x1c.assay.v1.SignaturesResponse\x12\x37\n\x04Read\x12\x15.assay.v1.ReadRequest\x1a\x16.assay.v1.ReadResponse0\x01\x12:\n\x05Write\x12\x16.assay.v1.WriteRequest\x1a\x17.assay.v1.WriteResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61ssay/v1/blobs.proto\x12\x08\x61ssay.v1\x1a\x17\x61ssay/v1/artifact.proto\"%\n\x12\x46indMissingRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"&\n\x13\x46indMissingResponse\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"j\n\x0cOfferRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12%\n\tencodings\x18\x02 \x03(\x0e\x32\x12.assay.v1.Encoding\x12\r\n\x05\x62\x61ses\x18\x03 \x03(\t\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\"k\n\rOfferResponse\x12$\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x12.assay.v1.Encoding\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x12\n\nwire_bytes\x18\x03 \x01(\x03\x12\x12\n\nwindow_log\x18\x04 \x01(\x05\"3\n\x11SignaturesRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"C\n\x12SignaturesResponse\x12\x11\n\tenvelopes\x18\x01 \x03(\x0c\x12\x11\n\x04more\x18\x02 \x01(\x08H\x00\x88\x01\x01\x42\x07\n\x05_more\"a\n\x0bReadRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12$\n\x08\x65ncoding\x18\x03 \x01(\x0e\x32\x12.assay.v1.Encoding\x12\x0c\n\x04\x62\x61se\x18\x04 \x01(\t\"\x1c\n\x0cReadResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"E\n\x0cWriteRequest\x12\'\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x15.assay.v1.ArtifactRef\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"%\n\rWriteResponse\x12\x14\n\x0c\x61lready_held\x18\x01 \x01(\x08*\x87\x01\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NCODING_IDENTITY\x10\x01\x12\x11\n\rENCODING_ZSTD\x10\x02\x12\x17\n\x13\x45NCODING_ZSTD_PATCH\x10\x03\x12\x1e\n\x1a\x45NCODING_ZSTD_MASKED_PATCH\x10\x04\x32\xcb\x02\n\x05\x42lobs\x12J\n\x0b\x46indMissing\x12\x1c.assay.v1.FindMissingRequest\x1a\x1d.assay.v1.FindMissingResponse\x12\x38\n\x05Offer\x12\x16.assay.v1.OfferRequest\x1a\x17.assay.v1.OfferResponse\x12G\n\nSignatures\x12\x1b.assay.v1.SignaturesRequest\x1a\x1c.assay.v1.SignaturesResponse\x12\x37\n\x04Read\x12\x15.assay.v1.ReadRequest\x1a\x16.assay.v1.ReadResponse0\x01\x12:\n\x05Write\x12\x16.assay.v1.WriteRequest\x1a\x17.assay.v1.WriteResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'assay.v1.blobs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODING']._serialized_start=674
-  _globals['_ENCODING']._serialized_end=809
+  _globals['_ENCODING']._serialized_start=717
+  _globals['_ENCODING']._serialized_end=852
   _globals['_FINDMISSINGREQUEST']._serialized_start=59
   _globals['_FINDMISSINGREQUEST']._serialized_end=96
   _globals['_FINDMISSINGRESPONSE']._serialized_start=98
@@ -43,17 +43,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OFFERRESPONSE']._serialized_start=246
   _globals['_OFFERRESPONSE']._serialized_end=353
   _globals['_SIGNATURESREQUEST']._serialized_start=355
-  _globals['_SIGNATURESREQUEST']._serialized_end=391
-  _globals['_SIGNATURESRESPONSE']._serialized_start=393
-  _globals['_SIGNATURESRESPONSE']._serialized_end=432
-  _globals['_READREQUEST']._serialized_start=434
-  _globals['_READREQUEST']._serialized_end=531
-  _globals['_READRESPONSE']._serialized_start=533
-  _globals['_READRESPONSE']._serialized_end=561
-  _globals['_WRITEREQUEST']._serialized_start=563
-  _globals['_WRITEREQUEST']._serialized_end=632
-  _globals['_WRITERESPONSE']._serialized_start=634
-  _globals['_WRITERESPONSE']._serialized_end=671
-  _globals['_BLOBS']._serialized_start=812
-  _globals['_BLOBS']._serialized_end=1143
+  _globals['_SIGNATURESREQUEST']._serialized_end=406
+  _globals['_SIGNATURESRESPONSE']._serialized_start=408
+  _globals['_SIGNATURESRESPONSE']._serialized_end=475
+  _globals['_READREQUEST']._serialized_start=477
+  _globals['_READREQUEST']._serialized_end=574
+  _globals['_READRESPONSE']._serialized_start=576
+  _globals['_READRESPONSE']._serialized_end=604
+  _globals['_WRITEREQUEST']._serialized_start=606
+  _globals['_WRITEREQUEST']._serialized_end=675
+  _globals['_WRITERESPONSE']._serialized_start=677
+  _globals['_WRITERESPONSE']._serialized_end=714
+  _globals['_BLOBS']._serialized_start=855
+  _globals['_BLOBS']._serialized_end=1186
 # @@protoc_insertion_point(module_scope)

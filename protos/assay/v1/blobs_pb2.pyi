@@ -154,6 +154,11 @@ class SignaturesRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIGESTS_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    after: builtins.str
+    """The sha256 (hex) of the last envelope of the answer before: those that come after it are
+    wanted. Empty, or of an envelope that is gone: from the first.
+    """
     @property
     def digests(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """At most 1000, each named in a lease of this device."""
@@ -162,8 +167,9 @@ class SignaturesRequest(google.protobuf.message.Message):
         self,
         *,
         digests: collections.abc.Iterable[builtins.str] | None = ...,
+        after: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digests", b"digests"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after", "digests", b"digests"]) -> None: ...
 
 Global___SignaturesRequest: typing_extensions.TypeAlias = SignaturesRequest
 
@@ -172,6 +178,11 @@ class SignaturesResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ENVELOPES_FIELD_NUMBER: builtins.int
+    MORE_FIELD_NUMBER: builtins.int
+    more: builtins.bool
+    """Whether more come after these. Unset by controllers older than this field, which leave out what
+    does not fit: ask them for one digest at a time.
+    """
     @property
     def envelopes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
         """Whole DSSE envelopes (JSON), the newest first, 3 MiB at most. The payload is of type
@@ -182,8 +193,11 @@ class SignaturesResponse(google.protobuf.message.Message):
         self,
         *,
         envelopes: collections.abc.Iterable[builtins.bytes] | None = ...,
+        more: builtins.bool | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["envelopes", b"envelopes"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_more", b"_more", "more", b"more"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_more", b"_more", "envelopes", b"envelopes", "more", b"more"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_more", b"_more"]) -> typing.Literal["more"] | None: ...
 
 Global___SignaturesResponse: typing_extensions.TypeAlias = SignaturesResponse
 

@@ -27,37 +27,39 @@ from assay.v1 import job_pb2 as assay_dot_v1_dot_job__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61ssay/v1/fleet.proto\x12\x08\x61ssay.v1\x1a\x15\x61ssay/v1/device.proto\x1a\x12\x61ssay/v1/job.proto\x1a\x1egoogle/protobuf/duration.proto\"i\n\x0bHeldAttempt\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x03 \x01(\x03\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.assay.v1.AttemptState\"\xae\x01\n\x06Health\x12\x1a\n\rtemperature_c\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x16memory_available_bytes\x18\x02 \x01(\x01\x12\x17\n\x0f\x64isk_free_bytes\x18\x03 \x01(\x01\x12\x15\n\rspool_entries\x18\x04 \x01(\x03\x12\x13\n\x0bspool_bytes\x18\x05 \x01(\x03\x12\x11\n\tthrottled\x18\x06 \x01(\x08\x42\x10\n\x0e_temperature_c\"\x8f\x02\n\x0bSyncRequest\x12\x11\n\tproto_min\x18\x01 \x01(\x05\x12\x11\n\tproto_max\x18\x02 \x01(\x05\x12%\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x15.assay.v1.DeviceFacts\x12 \n\x06health\x18\x04 \x01(\x0b\x32\x10.assay.v1.Health\x12\'\n\x08\x61ttempts\x18\x05 \x03(\x0b\x32\x15.assay.v1.HeldAttempt\x12\x11\n\taccepting\x18\x06 \x01(\x08\x12\'\n\x04wait\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tquiet_for\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x83\x01\n\x0cSyncResponse\x12\r\n\x05proto\x18\x01 \x01(\x05\x12$\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32\x0f.assay.v1.Round\x12/\n\x0cnext_sync_in\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x64rain\x18\x04 \x01(\x08\"N\n\rSpooledResult\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0c\n\x04\x62ody\x18\x04 \x01(\x0c\"@\n\x14ReportResultsRequest\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.assay.v1.SpooledResult\"d\n\tRecordAck\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12&\n\x06status\x18\x03 \x01(\x0e\x32\x16.assay.v1.RecordStatus\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"j\n\x15ReportResultsResponse\x12!\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x13.assay.v1.RecordAck\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"*\n\x17RenewCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\"J\n\x18RenewCertificateResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\x15\n\rca_bundle_pem\x18\x02 \x01(\x0c*\x91\x03\n\x0c\x41ttemptState\x12\x1d\n\x19\x41TTEMPT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41TTEMPT_STATE_QUEUED\x10\x01\x12\x18\n\x14\x41TTEMPT_STATE_LEASED\x10\x02\x12\x1a\n\x16\x41TTEMPT_STATE_ACCEPTED\x10\x03\x12\x1a\n\x16\x41TTEMPT_STATE_FETCHING\x10\x04\x12\x1a\n\x16\x41TTEMPT_STATE_VERIFIED\x10\x05\x12\x1a\n\x16\x41TTEMPT_STATE_SETTLING\x10\x06\x12\x19\n\x15\x41TTEMPT_STATE_WARMING\x10\x07\x12\x1b\n\x17\x41TTEMPT_STATE_MEASURING\x10\x08\x12\x19\n\x15\x41TTEMPT_STATE_SPOOLED\x10\t\x12\x1a\n\x16\x41TTEMPT_STATE_RECORDED\x10\n\x12\x18\n\x14\x41TTEMPT_STATE_SEALED\x10\x0b\x12\x1b\n\x17\x41TTEMPT_STATE_CANCELLED\x10\x0c\x12\x18\n\x14\x41TTEMPT_STATE_FAILED\x10\r*\xc6\x01\n\x0cRecordStatus\x12\x1d\n\x19RECORD_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14RECORD_STATUS_STORED\x10\x01\x12 \n\x1cRECORD_STATUS_ALREADY_STORED\x10\x02\x12#\n\x1fRECORD_STATUS_STORED_SUPERSEDED\x10\x03\x12\x1a\n\x16RECORD_STATUS_CONFLICT\x10\x04\x12\x1a\n\x16RECORD_STATUS_REJECTED\x10\x05\x32\xeb\x01\n\x05\x46leet\x12\x35\n\x04Sync\x12\x15.assay.v1.SyncRequest\x1a\x16.assay.v1.SyncResponse\x12P\n\rReportResults\x12\x1e.assay.v1.ReportResultsRequest\x1a\x1f.assay.v1.ReportResultsResponse\x12Y\n\x10RenewCertificate\x12!.assay.v1.RenewCertificateRequest\x1a\".assay.v1.RenewCertificateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61ssay/v1/fleet.proto\x12\x08\x61ssay.v1\x1a\x15\x61ssay/v1/device.proto\x1a\x12\x61ssay/v1/job.proto\x1a\x1egoogle/protobuf/duration.proto\"i\n\x0bHeldAttempt\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x03 \x01(\x03\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.assay.v1.AttemptState\"\xae\x01\n\x06Health\x12\x1a\n\rtemperature_c\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x16memory_available_bytes\x18\x02 \x01(\x01\x12\x17\n\x0f\x64isk_free_bytes\x18\x03 \x01(\x01\x12\x15\n\rspool_entries\x18\x04 \x01(\x03\x12\x13\n\x0bspool_bytes\x18\x05 \x01(\x03\x12\x11\n\tthrottled\x18\x06 \x01(\x08\x42\x10\n\x0e_temperature_c\"\xb1\x02\n\x0bSyncRequest\x12\x11\n\tproto_min\x18\x01 \x01(\x05\x12\x11\n\tproto_max\x18\x02 \x01(\x05\x12%\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x15.assay.v1.DeviceFacts\x12 \n\x06health\x18\x04 \x01(\x0b\x32\x10.assay.v1.Health\x12\'\n\x08\x61ttempts\x18\x05 \x03(\x0b\x32\x15.assay.v1.HeldAttempt\x12\x11\n\taccepting\x18\x06 \x01(\x08\x12\'\n\x04wait\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tquiet_for\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12 \n\x07put_off\x18\t \x03(\x0b\x32\x0f.assay.v1.Grant\"(\n\x05Grant\x12\x10\n\x08round_id\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x03\"\x98\x01\n\x0cSyncResponse\x12\r\n\x05proto\x18\x01 \x01(\x05\x12$\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32\x0f.assay.v1.Round\x12/\n\x0cnext_sync_in\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x64rain\x18\x04 \x01(\x08\x12\x13\n\x0bpasses_over\x18\x05 \x01(\x08\"N\n\rSpooledResult\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0c\n\x04\x62ody\x18\x04 \x01(\x0c\"@\n\x14ReportResultsRequest\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.assay.v1.SpooledResult\"d\n\tRecordAck\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12&\n\x06status\x18\x03 \x01(\x0e\x32\x16.assay.v1.RecordStatus\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"j\n\x15ReportResultsResponse\x12!\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x13.assay.v1.RecordAck\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"*\n\x17RenewCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\"J\n\x18RenewCertificateResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\x15\n\rca_bundle_pem\x18\x02 \x01(\x0c*\x91\x03\n\x0c\x41ttemptState\x12\x1d\n\x19\x41TTEMPT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41TTEMPT_STATE_QUEUED\x10\x01\x12\x18\n\x14\x41TTEMPT_STATE_LEASED\x10\x02\x12\x1a\n\x16\x41TTEMPT_STATE_ACCEPTED\x10\x03\x12\x1a\n\x16\x41TTEMPT_STATE_FETCHING\x10\x04\x12\x1a\n\x16\x41TTEMPT_STATE_VERIFIED\x10\x05\x12\x1a\n\x16\x41TTEMPT_STATE_SETTLING\x10\x06\x12\x19\n\x15\x41TTEMPT_STATE_WARMING\x10\x07\x12\x1b\n\x17\x41TTEMPT_STATE_MEASURING\x10\x08\x12\x19\n\x15\x41TTEMPT_STATE_SPOOLED\x10\t\x12\x1a\n\x16\x41TTEMPT_STATE_RECORDED\x10\n\x12\x18\n\x14\x41TTEMPT_STATE_SEALED\x10\x0b\x12\x1b\n\x17\x41TTEMPT_STATE_CANCELLED\x10\x0c\x12\x18\n\x14\x41TTEMPT_STATE_FAILED\x10\r*\xc6\x01\n\x0cRecordStatus\x12\x1d\n\x19RECORD_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14RECORD_STATUS_STORED\x10\x01\x12 \n\x1cRECORD_STATUS_ALREADY_STORED\x10\x02\x12#\n\x1fRECORD_STATUS_STORED_SUPERSEDED\x10\x03\x12\x1a\n\x16RECORD_STATUS_CONFLICT\x10\x04\x12\x1a\n\x16RECORD_STATUS_REJECTED\x10\x05\x32\xeb\x01\n\x05\x46leet\x12\x35\n\x04Sync\x12\x15.assay.v1.SyncRequest\x1a\x16.assay.v1.SyncResponse\x12P\n\rReportResults\x12\x1e.assay.v1.ReportResultsRequest\x1a\x1f.assay.v1.ReportResultsResponse\x12Y\n\x10RenewCertificate\x12!.assay.v1.RenewCertificateRequest\x1a\".assay.v1.RenewCertificateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'assay.v1.fleet_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ATTEMPTSTATE']._serialized_start=1278
-  _globals['_ATTEMPTSTATE']._serialized_end=1679
-  _globals['_RECORDSTATUS']._serialized_start=1682
-  _globals['_RECORDSTATUS']._serialized_end=1880
+  _globals['_ATTEMPTSTATE']._serialized_start=1375
+  _globals['_ATTEMPTSTATE']._serialized_end=1776
+  _globals['_RECORDSTATUS']._serialized_start=1779
+  _globals['_RECORDSTATUS']._serialized_end=1977
   _globals['_HELDATTEMPT']._serialized_start=109
   _globals['_HELDATTEMPT']._serialized_end=214
   _globals['_HEALTH']._serialized_start=217
   _globals['_HEALTH']._serialized_end=391
   _globals['_SYNCREQUEST']._serialized_start=394
-  _globals['_SYNCREQUEST']._serialized_end=665
-  _globals['_SYNCRESPONSE']._serialized_start=668
-  _globals['_SYNCRESPONSE']._serialized_end=799
-  _globals['_SPOOLEDRESULT']._serialized_start=801
-  _globals['_SPOOLEDRESULT']._serialized_end=879
-  _globals['_REPORTRESULTSREQUEST']._serialized_start=881
-  _globals['_REPORTRESULTSREQUEST']._serialized_end=945
-  _globals['_RECORDACK']._serialized_start=947
-  _globals['_RECORDACK']._serialized_end=1047
-  _globals['_REPORTRESULTSRESPONSE']._serialized_start=1049
-  _globals['_REPORTRESULTSRESPONSE']._serialized_end=1155
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=1157
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=1199
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=1201
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=1275
-  _globals['_FLEET']._serialized_start=1883
-  _globals['_FLEET']._serialized_end=2118
+  _globals['_SYNCREQUEST']._serialized_end=699
+  _globals['_GRANT']._serialized_start=701
+  _globals['_GRANT']._serialized_end=741
+  _globals['_SYNCRESPONSE']._serialized_start=744
+  _globals['_SYNCRESPONSE']._serialized_end=896
+  _globals['_SPOOLEDRESULT']._serialized_start=898
+  _globals['_SPOOLEDRESULT']._serialized_end=976
+  _globals['_REPORTRESULTSREQUEST']._serialized_start=978
+  _globals['_REPORTRESULTSREQUEST']._serialized_end=1042
+  _globals['_RECORDACK']._serialized_start=1044
+  _globals['_RECORDACK']._serialized_end=1144
+  _globals['_REPORTRESULTSRESPONSE']._serialized_start=1146
+  _globals['_REPORTRESULTSRESPONSE']._serialized_end=1252
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=1254
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=1296
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=1298
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=1372
+  _globals['_FLEET']._serialized_start=1980
+  _globals['_FLEET']._serialized_end=2215
 # @@protoc_insertion_point(module_scope)

@@ -164,6 +164,7 @@ class SyncRequest(google.protobuf.message.Message):
     ACCEPTING_FIELD_NUMBER: builtins.int
     WAIT_FIELD_NUMBER: builtins.int
     QUIET_FOR_FIELD_NUMBER: builtins.int
+    PUT_OFF_FIELD_NUMBER: builtins.int
     proto_min: builtins.int
     proto_max: builtins.int
     accepting: builtins.bool
@@ -184,6 +185,13 @@ class SyncRequest(google.protobuf.message.Message):
     def quiet_for(self) -> google.protobuf.duration_pb2.Duration:
         """The device will be silent for up to this long because it measures; it is not lost."""
 
+    @property
+    def put_off(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Grant]:
+        """Grants given back before any run of theirs, since their files are more than is left of a day's
+        bytes: for as long as that lasts. Such a grant ends without counting against its round, and
+        the round is passed over meanwhile. At most 500.
+        """
+
     def __init__(
         self,
         *,
@@ -195,11 +203,32 @@ class SyncRequest(google.protobuf.message.Message):
         accepting: builtins.bool = ...,
         wait: google.protobuf.duration_pb2.Duration | None = ...,
         quiet_for: google.protobuf.duration_pb2.Duration | None = ...,
+        put_off: collections.abc.Iterable[Global___Grant] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["device", b"device", "health", b"health", "quiet_for", b"quiet_for", "wait", b"wait"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accepting", b"accepting", "attempts", b"attempts", "device", b"device", "health", b"health", "proto_max", b"proto_max", "proto_min", b"proto_min", "quiet_for", b"quiet_for", "wait", b"wait"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accepting", b"accepting", "attempts", b"attempts", "device", b"device", "health", b"health", "proto_max", b"proto_max", "proto_min", b"proto_min", "put_off", b"put_off", "quiet_for", b"quiet_for", "wait", b"wait"]) -> None: ...
 
 Global___SyncRequest: typing_extensions.TypeAlias = SyncRequest
+
+@typing.final
+class Grant(google.protobuf.message.Message):
+    """A round as it was granted once."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROUND_ID_FIELD_NUMBER: builtins.int
+    FENCE_FIELD_NUMBER: builtins.int
+    round_id: builtins.str
+    fence: builtins.int
+    def __init__(
+        self,
+        *,
+        round_id: builtins.str = ...,
+        fence: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fence", b"fence", "round_id", b"round_id"]) -> None: ...
+
+Global___Grant: typing_extensions.TypeAlias = Grant
 
 @typing.final
 class SyncResponse(google.protobuf.message.Message):
@@ -209,9 +238,14 @@ class SyncResponse(google.protobuf.message.Message):
     ASSIGNMENTS_FIELD_NUMBER: builtins.int
     NEXT_SYNC_IN_FIELD_NUMBER: builtins.int
     DRAIN_FIELD_NUMBER: builtins.int
+    PASSES_OVER_FIELD_NUMBER: builtins.int
     proto: builtins.int
     drain: builtins.bool
     """Finish what you hold, take nothing new."""
+    passes_over: builtins.bool
+    """This controller reads SyncRequest.put_off. To one that does not, a device that waits for bytes
+    says that it is not accepting: each round it gives back would cost one of its grants.
+    """
     @property
     def assignments(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[assay.v1.job_pb2.Round]:
         """The whole list: a round the device holds and that is missing here is cancelled."""
@@ -225,9 +259,10 @@ class SyncResponse(google.protobuf.message.Message):
         assignments: collections.abc.Iterable[assay.v1.job_pb2.Round] | None = ...,
         next_sync_in: google.protobuf.duration_pb2.Duration | None = ...,
         drain: builtins.bool = ...,
+        passes_over: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["next_sync_in", b"next_sync_in"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["assignments", b"assignments", "drain", b"drain", "next_sync_in", b"next_sync_in", "proto", b"proto"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["assignments", b"assignments", "drain", b"drain", "next_sync_in", b"next_sync_in", "passes_over", b"passes_over", "proto", b"proto"]) -> None: ...
 
 Global___SyncResponse: typing_extensions.TypeAlias = SyncResponse
 

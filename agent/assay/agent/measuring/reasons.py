@@ -115,6 +115,12 @@ CATALOGUE: tuple[Code, ...] = (
         "No publisher this device trusts has signed a file of the run; nothing of it was loaded.",
         _AGENT,
     ),
+    Code(
+        "signatures_unchecked",
+        True,
+        "The board could not check the signatures of the run's files, after several tries.",
+        _AGENT,
+    ),
     Code("runtime_absent", True, "The runtime, version or provider is not here.", "worker"),
     Code("runtime_rejected", True, "The runtime refused the model, or to run it.", "worker"),
     Code("bad_inputs", True, "The dataset does not fit the model.", "worker"),

@@ -12,6 +12,7 @@ import grpc
 from assay.agent.plane.counted import Count, CountedChannel
 from assay.agent.plane.offer import Offer
 from assay.agent.plane.quiet import Packet, QuietWindow
+from assay.agent.plane.signatures import Envelopes
 from assay.core.channel import BLOB_CHUNK_BYTES, error_of
 from assay.core.encoding import Encoding, encodings_here
 from assay.core.errors import AssayError, BadMessage, Cancelled, Unreachable
@@ -82,13 +83,16 @@ class Link:
             call = _begin(line.stub.FindMissing.future, request, timeout=_CALL_S)
             return frozenset(_result(line, call, packet).digests)
 
-    def signatures(self, digests: Sequence[str]) -> Sequence[bytes]:
-        """``Blobs.Signatures``: the envelopes that name any of these."""
-        request = blobs_pb2.SignaturesRequest(digests=digests)
+    def signatures(self, digests: Sequence[str], last: str) -> Envelopes:
+        """``Blobs.Signatures``: the envelopes that name any of these, after the one whose id is
+        ``last``."""
+        request = blobs_pb2.SignaturesRequest(digests=digests, after=last)
         with self._quiet.packet() as packet:
             line = self._blobs.open()
             call = _begin(line.stub.Signatures.future, request, timeout=_CALL_S)
-            return tuple(_result(line, call, packet).envelopes)
+            answer = _result(line, call, packet)
+            more = answer.more if answer.HasField("more") else None
+            return Envelopes(tuple(answer.envelopes), more)
 
     def offer(self, ref: ArtifactRef, bases: Sequence[str], memory_bytes: int) -> Offer:
         """``Blobs.Offer``: how ``ref`` travels best to a device that holds ``bases`` and can spare

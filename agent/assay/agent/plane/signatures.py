@@ -5,6 +5,7 @@ run that none of them signed, whatever the controller says. Reference: docs/deci
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import random
 import subprocess
@@ -17,11 +18,13 @@ from assay.agent.plane import vouching
 from assay.agent.plane.limits import Limit
 from assay.core import log
 from assay.core.channel import Backoff
+from assay.core.digest import hex_of, of_bytes
 from assay.core.errors import (
     AssayError,
     Cancelled,
     CheckFailed,
     FetchTimeout,
+    SignaturesUnchecked,
     Unreachable,
     UnsignedArtifact,
     VersionMismatch,
@@ -31,8 +34,16 @@ from assay.core.statement import from_entry
 
 _LOG = log.get(__name__)
 _MOST_DIGESTS = 1_000
+_MOST_ANSWERS = 100
 _MOST_REASONS = 3
+_MOST_REASONS_KEPT = 20
 _CHILD_S = 120.0
+_UNCHECKED = (
+    "the process that checks signatures came to no end ({}): look for want of memory or of "
+    "processes in the device's log"
+)
+MOST_TRIES = 5
+"""So often the check is begun before the runs that need it fail."""
 
 SHIPPED = frozenset(
     {
@@ -46,8 +57,19 @@ SHIPPED = frozenset(
 )
 """The canary of this version and its golden outputs: pinned here, so nobody need sign them."""
 
-Ask = Callable[[Sequence[str]], Sequence[bytes]]
-"""Digests → the envelopes that the controller holds for them."""
+
+@dataclass(frozen=True, slots=True)
+class Envelopes:
+    """Those of one answer; ``more`` says whether others come after them, None where the controller
+    is too old to say and leaves out what does not fit."""
+
+    data: Sequence[bytes]
+    more: bool | None
+
+
+Ask = Callable[[Sequence[str], str], Envelopes]
+"""(digests, the id of an envelope, or nothing) → the envelopes that the controller holds for them,
+after that one."""
 
 Refused = Callable[[Iterable[ArtifactRef], Limit], Mapping[str, AssayError]]
 """(artifacts, what there is time for) → why not, by the digest of each that may not be used."""
@@ -60,6 +82,13 @@ class Vouched:
 
     signed: Mapping[str, tuple[ArtifactRef, ...]] = field(default_factory=dict)
     refused: tuple[str, ...] = ()
+
+    def plus(self, other: Vouched) -> Vouched:
+        """What both say."""
+        digests = self.signed.keys() | other.signed.keys()
+        signed = {d: (*self.signed.get(d, ()), *other.signed.get(d, ())) for d in digests}
+        reasons = dict.fromkeys((*self.refused, *other.refused))
+        return Vouched(signed, tuple(reasons)[:_MOST_REASONS_KEPT])
 
 
 Check = Callable[[Sequence[Path], Sequence[bytes]], Vouched]
@@ -94,11 +123,11 @@ class Signatures:
         if not wanted:
             return {}
         try:
-            found = self._vouched([*dict.fromkeys(ref.digest for ref in wanted)], limit)
+            found = self._vouched(wanted, limit)
         except Cancelled:
             if not limit.timed_out:
                 raise
-            late = FetchTimeout(f"no signatures could be asked for within {limit.limit_s:g} s")
+            late = FetchTimeout(f"no signatures could be had within {limit.limit_s:g} s")
             return {ref.digest: late for ref in wanted}
         except AssayError as error:
             return {ref.digest: error for ref in wanted}
@@ -111,25 +140,56 @@ class Signatures:
             )
         return refused
 
-    def _vouched(self, digests: Sequence[str], limit: Limit) -> Vouched:
-        envelopes: dict[bytes, None] = {}
+    def _vouched(self, refs: Sequence[ArtifactRef], limit: Limit) -> Vouched:
+        found = Vouched()
         try:
-            for start in range(0, len(digests), _MOST_DIGESTS):
-                asked = self._patiently(digests[start : start + _MOST_DIGESTS], limit)
-                envelopes |= dict.fromkeys(asked)
+            for start in range(0, len(refs), _MOST_DIGESTS):
+                found = found.plus(self._of(refs[start : start + _MOST_DIGESTS], limit))
         except VersionMismatch as error:
             return Vouched(refused=(str(error),))
-        return self.check(self.trusted, list(envelopes)) if envelopes else Vouched()
+        return found
 
-    def _patiently(self, digests: Sequence[str], limit: Limit) -> Sequence[bytes]:
+    def _of(self, refs: Sequence[ArtifactRef], limit: Limit) -> Vouched:
+        """What is signed of ``refs``: one answer after another, until all of them are."""
+        digests = [*dict.fromkeys(ref.digest for ref in refs)]
+        found, last = Vouched(), ""
+        for _ in range(_MOST_ANSWERS):
+            answer = self._patiently(digests, last, limit)
+            found = found.plus(self._checked(answer.data, limit))
+            left = [ref for ref in refs if judge([ref], found)]
+            if not (left and answer.data) or answer.more is False:
+                break
+            if answer.more is None:
+                alone = left if len(digests) > 1 else ()
+                return functools.reduce(Vouched.plus, (self._of([r], limit) for r in alone), found)
+            last = hex_of(of_bytes(answer.data[-1]))
+        return found
+
+    def _patiently(self, digests: Sequence[str], last: str, limit: Limit) -> Envelopes:
         backoff = Backoff(rng=self.rng)
         while not limit.is_set():
             try:
-                return self.ask(digests)
+                return self.ask(digests, last)
             except (Unreachable, Cancelled) as error:
                 _LOG.warning("signatures could not be asked for", error=str(error))
             limit.wait(backoff.next_s())
         raise Cancelled("asking for signatures was cancelled")
+
+    def _checked(self, envelopes: Sequence[bytes], limit: Limit) -> Vouched:
+        """A child that does not come to an end says nothing about what it was to check."""
+        backoff = Backoff(rng=self.rng)
+        tries = 0
+        while envelopes:
+            try:
+                return self.check(self.trusted, envelopes)
+            except SignaturesUnchecked as error:
+                tries += 1
+                _LOG.warning("signatures could not be checked", error=str(error), tries=tries)
+                if tries == MOST_TRIES:
+                    raise
+            if limit.wait(backoff.next_s()):
+                raise Cancelled("checking signatures was cancelled")
+        return Vouched()
 
 
 def judge(refs: Iterable[ArtifactRef], found: Vouched) -> Mapping[str, AssayError]:
@@ -148,8 +208,8 @@ def _why(ref: ArtifactRef, found: Vouched) -> str:
     if signed:
         other = signed[0]
         return f"{what} was signed as {other.media_type} of {other.size_bytes} bytes"
-    reasons = list(dict.fromkeys(found.refused))[:_MOST_REASONS]
-    others = f" (envelopes that count for nothing: {'; '.join(reasons)})" if reasons else ""
+    reasons = "; ".join(dict.fromkeys(found.refused[:_MOST_REASONS]))
+    others = f" (envelopes that count for nothing: {reasons})" if reasons else ""
     return (
         f"{what} is in no envelope of a publisher this device trusts{others}: sign it where the "
         "key is (`assay publish sign`), then `assay publish add` its envelope to the controller"
@@ -157,7 +217,8 @@ def _why(ref: ArtifactRef, found: Vouched) -> str:
 
 
 def check_by_child(trusted: Sequence[Path], envelopes: Sequence[bytes]) -> Vouched:
-    """Runs :mod:`assay.agent.plane.vouching`. :class:`CheckFailed` where a key cannot be used."""
+    """Runs :mod:`assay.agent.plane.vouching`. :class:`CheckFailed` where a key cannot be used,
+    :class:`SignaturesUnchecked` where the child could not do its work."""
     order = {
         "trusted": [str(path.absolute()) for path in trusted],
         "envelopes": [base64.b64encode(data).decode() for data in envelopes],
@@ -171,12 +232,13 @@ def check_by_child(trusted: Sequence[Path], envelopes: Sequence[bytes]) -> Vouch
             timeout=_CHILD_S,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise AssayError(f"signatures cannot be checked: {error}") from error
+    except (OSError, MemoryError, subprocess.SubprocessError) as error:
+        raise SignaturesUnchecked(_UNCHECKED.format(repr(error))) from error
     if done.returncode == CheckFailed("").meaning.exit_code and done.stdout:
         raise CheckFailed(done.stdout.strip())
     if done.returncode != 0:
-        raise AssayError(f"signatures cannot be checked: {done.stderr[-2000:].strip()}")
+        why = done.stderr[-2000:].strip() or f"it ended with status {done.returncode}"
+        raise SignaturesUnchecked(_UNCHECKED.format(why))
     return _read(done.stdout)
 
 

@@ -48,7 +48,8 @@ def main() -> int:
     except AssayError as error:
         print(error)
         return error.meaning.exit_code
-    json.dump(answer, sys.stdout)
+    # Whole or not at all: what comes with status 1 is why a key cannot be used.
+    sys.stdout.write(json.dumps(answer))
     return 0
 
 

@@ -73,14 +73,16 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
     def Signatures(
         self, request: blobs_pb2.SignaturesRequest, context: Any
     ) -> blobs_pb2.SignaturesResponse:
-        """The envelopes that name any of these."""
+        """The envelopes that name any of these, those behind one where it is named."""
         device = admitted(self._store, device_id_of(context))
         if len(request.digests) > _MAX_DIGESTS:
             raise BadMessage(f"ask for at most {_MAX_DIGESTS} digests at once")
         for digest in request.digests:
             self._check_reader(device, digest)
-        found = self._envelopes.covering(request.digests) if self._envelopes is not None else ()
-        return blobs_pb2.SignaturesResponse(envelopes=found)
+        if self._envelopes is None:
+            return blobs_pb2.SignaturesResponse(more=False)
+        found, more = self._envelopes.covering(request.digests, request.after)
+        return blobs_pb2.SignaturesResponse(envelopes=found, more=more)
 
     def Offer(self, request: blobs_pb2.OfferRequest, context: Any) -> blobs_pb2.OfferResponse:
         """The encoding that costs the fewest bytes."""

@@ -121,6 +121,9 @@ REASONS: dict[str, Reason] = {
         "the device trusts no publisher that signed its files",
         "sign them (`assay publish sign`), or trust the key there",
     ),
+    "signatures_unchecked": Reason(
+        "the device could not check its files' signatures", "look for want of memory in its log"
+    ),
     "over_budget": Reason(
         "the files are more than a day of the device's line may carry", "raise its daily_bytes"
     ),

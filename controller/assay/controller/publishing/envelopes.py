@@ -86,17 +86,21 @@ class Envelopes:
         held = self.find(envelope_id)
         (self._folder / f"{held.envelope_id}{_SUFFIX}").unlink(missing_ok=True)
 
-    def covering(self, wanted: Iterable[str]) -> list[bytes]:
+    def covering(self, wanted: Iterable[str], after: str = "") -> tuple[list[bytes], bool]:
         """The envelopes that name any of these digests, the newest first, up to
-        :data:`MOST_BYTES`."""
+        :data:`MOST_BYTES`, and whether there are more; those behind ``after`` where that is one's
+        id, so that all of them can be had piece by piece."""
         asked = frozenset(wanted)
+        naming = [held for held in self.held() if held.digests & asked]
+        place = next((at for at, held in enumerate(naming, 1) if held.envelope_id == after), 0)
         chosen: list[bytes] = []
         room = MOST_BYTES
-        for held in self.held():
-            if held.digests & asked and len(held.data) <= room:
-                chosen.append(held.data)
-                room -= len(held.data)
-        return chosen
+        for held in naming[place:]:
+            room -= len(held.data)
+            if room < 0 and chosen:
+                return chosen, True
+            chosen.append(held.data)
+        return chosen, False
 
 
 def _opened(data: bytes) -> tuple[Envelope, Statement]:
