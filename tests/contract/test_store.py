@@ -18,6 +18,7 @@ from assay.controller.records import (
     HEALTH_PRIORITY,
     Admission,
     AuditRecord,
+    DeviceRecord,
     DeviceState,
     Duty,
     OperatorRecord,
@@ -206,6 +207,22 @@ class TestDevices:
         store.update_device(replace(read, labels={"room": "lab"}))
         found = store.device("bench")
         assert (found.labels, found.facts, found.last_seen_ns) == ({"room": "lab"}, facts(), 50)
+
+    def test_a_change_is_made_to_the_record_as_it_is(self, store: Store) -> None:
+        store.add_device(device())
+        store.update_device(device(state=DeviceState.REVOKED))
+        after = store.change_device("id-bench", lambda now: replace(now, labels={"a": "b"}))
+        assert after == store.device("bench")
+        assert (after.state, after.labels) == (DeviceState.REVOKED, {"a": "b"})
+
+        def refuse(_: DeviceRecord) -> DeviceRecord:
+            raise NotFound("not this way")
+
+        with pytest.raises(NotFound, match="not this way"):
+            store.change_device("id-bench", refuse)
+        with pytest.raises(NotFound):
+            store.change_device("ghost", lambda now: now)
+        assert store.device("bench") == after
 
     def test_a_rename_to_a_taken_name_is_refused(self, store: Store) -> None:
         store.add_device(device())
@@ -842,8 +859,10 @@ class TestAdministration:
             AuditRecord(at, "anna", Role.VIEWER, "home", "device list", "", "ok", f"{at}")
             for at in (3, 1, 2)
         ]
-        for entry in entries:
-            store.add_audit(entry)
+        numbers = [store.add_audit(entry) for entry in entries]
+        assert store.audit(10) == entries
+        store.end_audit(numbers[1], "bench", "not_found", "why")
+        entries[1] = replace(entries[1], subject="bench", outcome="not_found", detail="why")
         assert store.audit(10) == entries
         assert store.audit(2) == entries[1:]
         assert store.prune_audit(2) == 1

@@ -23,8 +23,16 @@ from assay.controller.admin.views import SweepFile
 from assay.controller.admin.wire import change_message, change_of
 from assay.controller.cli import assay
 from assay.controller.home import Home
+from assay.controller.identity.enrol import Enroller, create_token
 from assay.controller.identity.pki import Authority
-from assay.controller.records import DeviceState, Duty, OperatorRecord, Role, SweepState
+from assay.controller.records import (
+    DeviceRecord,
+    DeviceState,
+    Duty,
+    OperatorRecord,
+    Role,
+    SweepState,
+)
 from assay.controller.server.door import Door
 from assay.controller.server.running import sole_controller
 from assay.controller.store import open_store
@@ -40,6 +48,7 @@ from assay.core.errors import (
 )
 from assay.v1 import admin_pb2
 from tests.plane import S, device, queued, sweep
+from tests.plane_client import Key
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 NOW_NS = int(NOW.timestamp()) * S
@@ -159,6 +168,41 @@ class TestRoles:
             ("anna", "192.0.2.1", NOW_NS)
         }
 
+    def test_a_change_is_in_the_log_before_it_is_made(
+        self, home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[list[tuple[str, str]]] = []
+
+        def fail(*_: object) -> None:
+            seen.append([(entry.action, entry.outcome) for entry in store.audit(10)])
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(store, "set_sweep_priority", fail)
+        with pytest.raises(RuntimeError):
+            office(home, store).prioritise_sweep("s1", 1)
+        assert seen == [[("sweep prioritise", "begun")]]
+        (entry,) = store.audit(10)
+        assert (entry.outcome, entry.subject) == ("internal", "s1 1")
+
+    def test_what_fails_unexpectedly_is_in_the_log_too(
+        self, home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(type(store), "devices", lambda _: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            office(home, store).devices()
+        assert [(e.action, e.outcome) for e in store.audit(10)] == [("device list", "internal")]
+
+    @pytest.mark.parametrize("limit", [0, -1])
+    def test_the_log_is_not_read_without_end(self, home: Home, store: Store, limit: int) -> None:
+        with pytest.raises(UsageError, match="1 to 10000"):
+            office(home, store, Role.VIEWER).audit(limit)
+
+    def test_nobody_fills_the_log_with_a_long_name(self, home: Home, store: Store) -> None:
+        with pytest.raises(NotFound):
+            office(home, store, Role.VIEWER).rounds("x" * 1_000_000)
+        (entry,) = store.audit(10)
+        assert len(entry.subject) < 600 and len(entry.detail) < 600
+
     def test_no_secret_is_in_the_log_or_in_a_list(self, home: Home, store: Store) -> None:
         boss = office(home, store)
         token = boss.create_token(note="lab", uses=2, lifetime_s=60, approval=True)
@@ -174,8 +218,48 @@ class TestRoles:
         assert store.sweep("s1").priority == -1000
 
 
+class TestMeanwhile:
+    """Two who change one device at once: neither undoes what the other did."""
+
+    def test_a_device_that_is_revoked_stays_so(
+        self, home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = store.device
+
+        def revoked_once_read(name: str) -> DeviceRecord:
+            found = read(name)
+            monkeypatch.setattr(store, "device", read)
+            office(home, store).change_device("bench", DeviceChange(DeviceVerb.REVOKE))
+            return found
+
+        monkeypatch.setattr(store, "device", revoked_once_read)
+        change = DeviceChange(DeviceVerb.LABEL, labels={"room": "lab"})
+        after = office(home, store).change_device("bench", change)
+        assert after == store.device("bench")
+        assert (after.state, after.labels) == (DeviceState.REVOKED, {"room": "lab"})
+
+    def test_a_renewal_does_not_let_in_who_was_revoked_meanwhile(
+        self, home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        key = Key()
+        token = create_token(home, store, now_ns=NOW_NS)
+        enroller = Enroller(store, Authority(home.pki, NOW), lambda: NOW_NS)
+        made = enroller.enrol(str(token), key.request(), "board")
+        issue = enroller.authority.issue_device
+
+        def revoked_while_signing(*arguments: Any) -> Any:
+            office(home, store).change_device("board", DeviceChange(DeviceVerb.REVOKE))
+            return issue(*arguments)
+
+        monkeypatch.setattr(enroller.authority, "issue_device", revoked_while_signing)
+        later = replace(enroller, now_ns=lambda: NOW_NS + S)
+        with pytest.raises(PermissionDenied, match="revoked"):
+            later.renew(made.device_id, key.request())
+        assert store.device("board").state is DeviceState.REVOKED
+
+
 class TestDoor:
-    GOOD = OperatorRecord("anna", Role.VIEWER, "c1", 1, 10**18)
+    GOOD = OperatorRecord("anna", Role.VIEWER, "c1", 1, 2 * 10**18)
 
     def caller(self, store: Store, *names: str) -> Caller:
         return Door(store, lambda: NOW_NS).caller("ipv4:192.0.2.1:5000", list(names))
@@ -194,6 +278,7 @@ class TestDoor:
             (("assay://operator/ghost/c1",), GOOD, "does not know"),
             (("assay://operator/anna/c0",), GOOD, "newer certificate"),
             (("assay://operator/anna/c1",), replace(GOOD, revoked=True), "revoked"),
+            (("assay://operator/anna/c1",), replace(GOOD, not_after_ns=NOW_NS), "has ended"),
         ],
     )
     def test_everybody_else_is_turned_away_and_logged(
@@ -204,6 +289,24 @@ class TestDoor:
             self.caller(store, *names)
         (entry,) = store.audit(10)
         assert (entry.outcome, entry.origin) == ("unauthenticated", "192.0.2.1")
+
+    def test_who_knocks_without_end_fills_no_disk(self, store: Store) -> None:
+        now_ns = NOW_NS
+        door = Door(store, lambda: now_ns)
+
+        def knock(name: str) -> None:
+            with pytest.raises(Unauthenticated):
+                door.caller("ipv4:192.0.2.1:5000", [f"assay://device/{name}"])
+
+        for _ in range(50):
+            knock("a")
+        knock("b")
+        now_ns += 60 * S
+        knock("a")
+        knock("a")
+        told = [(entry.actor.rpartition("/")[2], entry.detail) for entry in store.audit(100)]
+        assert [actor for actor, _ in told] == ["a", "b", "a"]
+        assert told[2][1].endswith("(and 49 times since the last entry)")
 
 
 class TestIdentityFile:

@@ -362,7 +362,7 @@ class OperatorRecord:
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
     """One call for administration: who, from where, what about what, and what came of it
-    (``outcome`` is ``ok`` or an error's code)."""
+    (``outcome`` is ``ok``, an error's code, or ``begun``: it goes on, or nobody saw its end)."""
 
     at_ns: int
     actor: str

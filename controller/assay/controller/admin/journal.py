@@ -13,6 +13,11 @@ from assay.core.errors import AssayError, PermissionDenied
 
 T = TypeVar("T")
 
+BEGUN = "begun"
+OK = "ok"
+_LONGEST = 500  # characters of what a caller may choose
+_UNEXPECTED = "it failed in a way nobody foresaw; the controller's log says more"
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -32,7 +37,8 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Does what one caller asks for, and writes it into the audit log."""
+    """Does what one caller asks for, and writes it into the audit log: a change before it is made,
+    so that none is without its author, however this process ends."""
 
     store: Store
     caller: Caller
@@ -42,7 +48,16 @@ class Journal:
         """Something that every role may do."""
         if not self.caller.reads:
             return work()
-        return self._logged(action, subject, work)
+        outcome, detail = AssayError.code, _UNEXPECTED
+        try:
+            done = work()
+            outcome, detail = OK, ""
+            return done
+        except AssayError as error:
+            outcome, detail = error.code, str(error)
+            raise
+        finally:
+            self._write(action, subject, outcome, detail)
 
     def change(
         self,
@@ -53,43 +68,40 @@ class Journal:
         about: Callable[[T], str] | None = None,
     ) -> T:
         """Something for operators; ``about`` tells the subject where only the work finds it."""
-
-        def allowed() -> T:
-            if self.caller.role is not Role.OPERATOR:
-                raise PermissionDenied(
-                    f"{self.caller.name} is a {self.caller.role.value} and may not `{action}`; an "
-                    "operator can"
-                )
-            return work()
-
-        return self._logged(action, subject, allowed, about)
-
-    def _logged(
-        self,
-        action: str,
-        subject: str,
-        work: Callable[[], T],
-        about: Callable[[T], str] | None = None,
-    ) -> T:
+        if self.caller.role is not Role.OPERATOR:
+            denied = PermissionDenied(
+                f"{self.caller.name} is a {self.caller.role.value} and may not `{action}`; an "
+                "operator can"
+            )
+            self._write(action, subject, denied.code, str(denied))
+            raise denied
+        number = self._write(action, subject, BEGUN)
+        outcome, detail = AssayError.code, _UNEXPECTED
         try:
             done = work()
+            subject, outcome, detail = about(done) if about else subject, OK, ""
+            return done
         except AssayError as error:
-            self._log(action, subject, error.code, str(error))
+            outcome, detail = error.code, str(error)
             raise
-        self._log(action, about(done) if about else subject, "ok")
-        return done
+        finally:
+            self.store.end_audit(number, _cut(subject), outcome, _cut(detail))
 
-    def _log(self, action: str, subject: str, outcome: str, detail: str = "") -> None:
+    def _write(self, action: str, subject: str, outcome: str, detail: str = "") -> int:
         caller = self.caller
-        self.store.add_audit(
+        return self.store.add_audit(
             AuditRecord(
                 at_ns=self.now_ns(),
                 actor=caller.name,
                 role=caller.role,
                 origin=caller.origin,
                 action=action,
-                subject=subject,
+                subject=_cut(subject),
                 outcome=outcome,
-                detail=detail,
+                detail=_cut(detail),
             )
         )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + " … (cut)"

@@ -96,12 +96,17 @@ class Office:
 
         def work() -> DeviceRecord:
             before = self.store.device(name)
-            record = changed(before, change)
+            wanted = changed(before, change)
             back = change.verb is DeviceVerb.UNCORDON and health.must_show_health(before)
-            if back or change.verb is DeviceVerb.RELEASE:
-                record = health.put_on_trial(self.store, record, self.now_ns())
-            self.store.update_device(record)
-            return record
+            tried = (back or change.verb is DeviceVerb.RELEASE) and health.put_on_trial(
+                self.store, wanted, self.now_ns()
+            )
+
+            def made(now: DeviceRecord) -> DeviceRecord:
+                after = changed(now, change)
+                return health.on_probation(after) if tried else after
+
+            return self.store.change_device(before.device_id, made)
 
         subject = " ".join([name, *_words(change)])
         return self._journal.change(f"device {change.verb.value}", subject, work)
@@ -239,7 +244,13 @@ class Office:
 
     def audit(self, limit: int) -> list[AuditRecord]:
         """See :class:`Administration`."""
-        return self._journal.look("audit", lambda: self.store.audit(min(limit, MOST_AUDIT_ENTRIES)))
+
+        def work() -> list[AuditRecord]:
+            if limit < 1:
+                raise UsageError(f"{limit} entries are none; ask for 1 to {MOST_AUDIT_ENTRIES}")
+            return self.store.audit(min(limit, MOST_AUDIT_ENTRIES))
+
+        return self._journal.look("audit", work)
 
     def close(self) -> None:
         """Nothing: whoever opened the store closes it."""

@@ -166,16 +166,25 @@ class Enroller:
             raise Unauthenticated(f"this controller does not know device {device_id}") from None
 
     def _certify(self, device: DeviceRecord, request: DeviceRequest) -> Enrolled:
-        if device.state not in (DeviceState.ACTIVE, DeviceState.PENDING):
-            raise PermissionDenied(
-                f"device {device.name} was {device.state.value}; its key is not accepted any more: "
-                "delete the device's identity and enrol it with a new key"
-            )
+        _let_in(device)
         now = dt.datetime.fromtimestamp(self.now_ns() // _S, dt.UTC)
         certificate, not_after = self.authority.issue_device(
             request, device.device_id, device.name, now
         )
         not_after_ns = int(not_after.timestamp()) * _S
         if device.certificate_not_after_ns != not_after_ns:
-            self.store.update_device(replace(device, certificate_not_after_ns=not_after_ns))
+            # Signing took a moment: who was shut out meanwhile stays out.
+            self.store.change_device(
+                device.device_id,
+                lambda now: replace(_let_in(now), certificate_not_after_ns=not_after_ns),
+            )
         return Enrolled(device.device_id, device.name, certificate, self.authority.certificate_pem)
+
+
+def _let_in(device: DeviceRecord) -> DeviceRecord:
+    if device.state not in (DeviceState.ACTIVE, DeviceState.PENDING):
+        raise PermissionDenied(
+            f"device {device.name} was {device.state.value}; its key is not accepted any more: "
+            "delete the device's identity and enrol it with a new key"
+        )
+    return device

@@ -7,6 +7,7 @@ is granted no other. What it must show is that it can run the model everyone can
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -141,14 +142,19 @@ def _codes(outcome: Outcome) -> list[str]:
     return of_runs or [trouble_code(outcome.trouble) or "no result"]
 
 
-def put_on_trial(store: Store, device: DeviceRecord, now_ns: int) -> DeviceRecord:
-    """Queues a trial and returns the device on PROBATION; unchanged where it never was given a
-    canary that it could show its health by."""
+def put_on_trial(store: Store, device: DeviceRecord, now_ns: int) -> bool:
+    """Queues a trial for the device, which is to go on probation (:func:`on_probation`); False
+    where it never was given a canary that it could show its health by."""
     canary = _last_canary(store, device.device_id)
     if canary is None:
-        return device
+        return False
     trial = make_trial(device, canary, uuid.uuid4().hex[:12], now_ns)
     store.add_sweep(trial.sweep, [trial.cell], [trial.round])
+    return True
+
+
+def on_probation(device: DeviceRecord) -> DeviceRecord:
+    """The device while its trial lasts."""
     return replace(device, duty=Duty.PROBATION, duty_reason="its health canary comes first")
 
 
@@ -158,13 +164,8 @@ def conclude(store: Store, sweep: SweepRecord) -> None:
         return
     results = store.results(sweep_id=sweep.sweep_id)
     for cell in store.cells(sweep.sweep_id):
-        try:
-            device = store.device(cell.device_id)
-        except NotFound:
-            continue
-        after = judged(device, results)
-        if after != device:
-            store.update_device(after)
+        with contextlib.suppress(NotFound):
+            store.change_device(cell.device_id, lambda device: judged(device, results))
 
 
 def _last_canary(store: Store, device_id: str) -> RunSpec | None:

@@ -13,7 +13,7 @@ from assay.controller.planning import plan as planning
 from assay.controller.planning.cells import choose_variants
 from assay.controller.planning.plan import Plan
 from assay.controller.planning.spec import SweepSpec
-from assay.controller.records import RoundRecord, RoundState, SweepRecord, SweepState
+from assay.controller.records import RoundRecord, SweepRecord, SweepState
 from assay.controller.store.base import Store
 from assay.controller.variants.resizing import at_dims
 from assay.core.cas import ContentStore
@@ -85,7 +85,7 @@ def tend(store: Store) -> None:
     """Adds rounds to sweeps that ended with cells still lacking, while their ``retries`` last and
     somebody takes them; sets the others DONE. Called by the controller every second."""
     for sweep in store.sweeps():
-        if sweep.state is not SweepState.RUNNING or _open_rounds(store, sweep):
+        if sweep.state is not SweepState.RUNNING or store.is_open(sweep.sweep_id):
             continue
         cells = store.cells(sweep.sweep_id)
         rounds = store.rounds(sweep.sweep_id)
@@ -111,7 +111,3 @@ def cancel(sweep: SweepRecord, store: Store) -> SweepRecord:
 def _from_now_on(added: Sequence[RoundRecord]) -> list[RoundRecord]:
     now_ns = time.time_ns()
     return [replace(round_, since_ns=now_ns) for round_ in added]
-
-
-def _open_rounds(store: Store, sweep: SweepRecord) -> bool:
-    return bool(store.rounds(sweep.sweep_id, (RoundState.QUEUED, RoundState.LEASED)))

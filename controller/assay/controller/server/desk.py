@@ -11,6 +11,7 @@ from assay.controller.planning.plan import lease_ns
 from assay.controller.planning.scheduler import Key
 from assay.controller.records import (
     Admission,
+    DeviceRecord,
     DeviceState,
     Duty,
     HeldRound,
@@ -188,14 +189,20 @@ class Desk:
         )
 
     def _quarantine(self, device: Admission) -> None:
-        record = self.store.device(device.device_id)
-        self.store.update_device(replace(record, state=DeviceState.QUARANTINED))
+        self.store.change_device(device.device_id, _quarantined)
         self.presence.forget(device.device_id)
         _log.error("device quarantined: two boards share one identity", device=device.name)
         raise PermissionDenied(
             f"two boards speak as device {device.name} (a cloned card?): both are shut out; enrol "
             f"each anew, or `assay device release {device.name}` if there is only one"
         )
+
+
+def _quarantined(device: DeviceRecord) -> DeviceRecord:
+    """One that was revoked meanwhile stays so."""
+    if device.state is DeviceState.REVOKED:
+        return device
+    return replace(device, state=DeviceState.QUARANTINED)
 
 
 def _quiet_ns(request: fleet_pb2.SyncRequest, leased: Sequence[HeldRound]) -> int:

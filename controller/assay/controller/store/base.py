@@ -8,7 +8,7 @@ Times are given by the caller, so that tests own the clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from assay.controller.records import (
@@ -58,6 +58,14 @@ class Store(Protocol):
     def update_device(self, device: DeviceRecord) -> None:
         """Replaces the record of the same ``device_id``; facts and last-seen only where no newer
         sign of life has come in since the record was read."""
+        ...
+
+    def change_device(
+        self, device_id: str, change: Callable[[DeviceRecord], DeviceRecord]
+    ) -> DeviceRecord:
+        """What ``change`` makes of the record as it is now, in one transaction: whatever others did
+        to it meanwhile (a revocation, a duty) is not undone. Nothing where ``change`` raises; it
+        must not ask the store."""
         ...
 
     def cordon(self, device_id: str, reason: str) -> bool:
@@ -237,7 +245,14 @@ class Store(Protocol):
 
     def operators(self) -> list[OperatorRecord]: ...
     def operator(self, name: str) -> OperatorRecord: ...
-    def add_audit(self, entry: AuditRecord) -> None: ...
+    def add_audit(self, entry: AuditRecord) -> int:
+        """Appends it; returns its number, for :meth:`end_audit`."""
+        ...
+
+    def end_audit(self, number: int, subject: str, outcome: str, detail: str) -> None:
+        """Writes down how what an entry tells of came out."""
+        ...
+
     def audit(self, limit: int) -> list[AuditRecord]:
         """The newest entries, oldest first."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sqlalchemy import Engine, func, select
 
@@ -91,6 +91,12 @@ class SqlStore:
     def update_device(self, device: DeviceRecord) -> None:
         with writing(self._engine) as tx:
             enrolment.update_device(tx, device)
+
+    def change_device(
+        self, device_id: str, change: Callable[[DeviceRecord], DeviceRecord]
+    ) -> DeviceRecord:
+        with writing(self._engine) as tx:
+            return enrolment.change_device(tx, device_id, change)
 
     def cordon(self, device_id: str, reason: str) -> bool:
         with writing(self._engine) as tx:
@@ -277,9 +283,13 @@ class SqlStore:
         with reading(self._engine) as tx:
             return administration.operator(tx, name)
 
-    def add_audit(self, entry: AuditRecord) -> None:
+    def add_audit(self, entry: AuditRecord) -> int:
         with writing(self._engine) as tx:
-            administration.add_audit(tx, entry)
+            return administration.add_audit(tx, entry)
+
+    def end_audit(self, number: int, subject: str, outcome: str, detail: str) -> None:
+        with writing(self._engine) as tx:
+            administration.end_audit(tx, number, subject, outcome, detail)
 
     def audit(self, limit: int) -> list[AuditRecord]:
         with reading(self._engine) as tx:

@@ -38,9 +38,9 @@ def operator(tx: Connection, name: str) -> OperatorRecord:
     return _operator(row)
 
 
-def add_audit(tx: Connection, record: AuditRecord) -> None:
-    """Appends one entry."""
-    tx.execute(
+def add_audit(tx: Connection, record: AuditRecord) -> int:
+    """Appends one entry; returns its number."""
+    done = tx.execute(
         insert(audit).values(
             at_ns=record.at_ns,
             actor=record.actor,
@@ -52,6 +52,14 @@ def add_audit(tx: Connection, record: AuditRecord) -> None:
             detail=record.detail,
         )
     )
+    (number,) = done.inserted_primary_key or (0,)
+    return int(number)
+
+
+def end_audit(tx: Connection, number: int, subject: str, outcome: str, detail: str) -> None:
+    """Writes down how an entry ended."""
+    values = {"subject": subject, "outcome": outcome, "detail": detail}
+    tx.execute(update(audit).where(audit.c.entry == number).values(**values))
 
 
 def last_audit(tx: Connection, limit: int) -> list[AuditRecord]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -137,6 +137,21 @@ def update_device(tx: Connection, record: DeviceRecord) -> None:
     tx.execute(update(devices).where(same).values(**values))
     if newer_facts:
         _note_shares(tx, record.device_id)
+
+
+def change_device(
+    tx: Connection, device_id: str, change: Callable[[DeviceRecord], DeviceRecord]
+) -> DeviceRecord:
+    """The record after the change; see :meth:`Store.change_device`."""
+    row = tx.execute(select(devices).where(devices.c.device_id == device_id).with_for_update())
+    found = row.first()
+    if found is None:
+        raise NotFound(f"no device {device_id!r}")
+    before = _device(found)
+    after = change(before)
+    if after != before:
+        update_device(tx, after)
+    return after
 
 
 def seen(tx: Connection, signs: Sequence[tuple[str, DeviceFacts | None, int]]) -> None:

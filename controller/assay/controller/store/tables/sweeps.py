@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, exists, func, insert, select, update
 
 from assay.controller.records import CellRecord, RoundRecord, RoundState, SweepRecord, SweepState
 from assay.controller.store.schema import cells, round_artifacts, rounds, sweeps
@@ -99,6 +99,15 @@ def its_rounds(
         query = query.where(rounds.c.state.in_(wanted))
     ordered = query.order_by(rounds.c.grouping, rounds.c.position, rounds.c.round_id)
     return [round_record(row) for row in tx.execute(ordered)]
+
+
+def is_open(tx: Connection, sweep_id: str) -> bool:
+    """Whether a round of it is queued or leased."""
+    open_ = exists().where(
+        rounds.c.sweep_id == sweep_id,
+        rounds.c.state.in_([RoundState.QUEUED.value, RoundState.LEASED.value]),
+    )
+    return bool(tx.execute(select(open_)).scalar())
 
 
 def one_round(tx: Connection, round_id: str) -> RoundRecord:
