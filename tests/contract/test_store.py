@@ -398,6 +398,14 @@ class TestSweeps:
         assert state_of(fleet, "r1") is RoundState.CANCELLED
         assert state_of(fleet, "r0") is RoundState.LEASED
 
+    def test_a_sweep_is_open_while_a_round_of_it_is_queued_or_leased(self, fleet: Store) -> None:
+        assert fleet.is_open("s1") and not fleet.is_open("another")
+        granted = lease(fleet)
+        fleet.set_sweep_state("s1", SweepState.CANCELLED)
+        assert fleet.is_open("s1"), "one is still out there"
+        fleet.finish_round(granted.round_id, granted.fence, RoundState.FAILED, 1)
+        assert not fleet.is_open("s1")
+
     def test_more_rounds_make_a_sweep_run_again(self, fleet: Store) -> None:
         for _ in range(2):
             granted = lease(fleet)

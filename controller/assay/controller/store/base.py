@@ -127,6 +127,10 @@ class Store(Protocol):
         """By group and index; all states where none is named."""
         ...
 
+    def is_open(self, sweep_id: str) -> bool:
+        """Whether a round of the sweep is queued or leased."""
+        ...
+
     def round(self, round_id: str) -> RoundRecord: ...
 
     # leases

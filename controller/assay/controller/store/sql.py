@@ -175,6 +175,10 @@ class SqlStore:
         with reading(self._engine) as tx:
             return sweeps.its_rounds(tx, sweep_id, states)
 
+    def is_open(self, sweep_id: str) -> bool:
+        with reading(self._engine) as tx:
+            return sweeps.is_open(tx, sweep_id)
+
     def round(self, round_id: str) -> RoundRecord:
         with reading(self._engine) as tx:
             return sweeps.one_round(tx, round_id)
