@@ -589,6 +589,12 @@ class TestLeases:
         assert state_of(fleet, "r0") is RoundState.QUEUED
         assert fleet.held_rounds("id-bench") == []
 
+    def test_a_device_that_is_spared_keeps_its_lease(self, fleet: Store) -> None:
+        lease(fleet, now_ns=10, lease_ns=100)
+        assert fleet.expire_leases(500, 3, spare={"id-bench"}) == []
+        assert state_of(fleet, "r0") is RoundState.LEASED
+        assert fleet.expire_leases(500, 3, spare={"another"}) == ["r0"]
+
     def test_a_round_fails_after_its_last_grant(self, fleet: Store) -> None:
         for _ in range(2):
             lease(fleet, now_ns=0, lease_ns=100)
@@ -717,7 +723,7 @@ class TestResults:
         assert fleet.results() == []
         assert fleet.record("id-bench", [good], 50) == [RecordOutcome.STORED]
 
-    @pytest.mark.parametrize("p50_ns", [0.0, -1.0, math.inf, math.nan])
+    @pytest.mark.parametrize("p50_ns", [5e-324, 1e300, 0.0, -1.0, math.inf, math.nan])
     def test_a_time_no_run_can_take_is_rejected(self, fleet: Store, p50_ns: float) -> None:
         latency = replace(make_latency(), p50_ns=p50_ns)
         measured = replace(result(lease(fleet)), latency=latency, failure=None)

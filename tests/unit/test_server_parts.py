@@ -176,8 +176,8 @@ class TestPresence:
     def test_an_announced_quiet_window_is_not_silence(self, store: Store) -> None:
         presence = Presence(store)
         presence.note("id-bench", None, 60 * S, 100 * S)
-        assert presence.silences_ns(150 * S) == [0]
-        assert presence.silences_ns(170 * S) == [10 * S]
+        assert presence.silences_ns(150 * S) == {"id-bench": 0}
+        assert presence.silences_ns(170 * S) == {"id-bench": 10 * S}
 
     def test_facts_that_could_not_be_written_come_again(self, store: Store) -> None:
         flaky = Flaky(store)
@@ -215,9 +215,9 @@ class TestPresence:
         assert not presence.again("id-bench", said(), 0, S), "it was never heard"
         presence.note("id-bench", said(), 0, S)
         assert presence.again("id-bench", said(), 5 * S, 60 * S)
-        assert presence.silences_ns(66 * S) == [S]
+        assert presence.silences_ns(66 * S) == {"id-bench": S}
         assert not presence.again("id-bench", said("boot-2"), 0, 90 * S)
-        assert presence.silences_ns(66 * S) == [S]
+        assert presence.silences_ns(66 * S) == {"id-bench": S}
         presence.flush(100 * S, everything=True)
         assert store.device("id-bench").last_seen_ns == 60 * S
 

@@ -296,7 +296,7 @@ class TestLeaseAndQuiet:
         (held,) = plane.sync()
         plane.sync(held, state="MEASURING", quiet_s=10**9)
         assert board.all()["id-bench"].quiet_until_ns == plane.now_ns + held.lease_ns
-        assert plane.desk.presence.silences_ns(plane.now_ns + held.lease_ns + S) == [S]
+        assert plane.desk.presence.silences_ns(plane.now_ns + held.lease_ns + S) == {"id-bench": S}
         plane.sync(held, state="MEASURING", quiet_s=5)
         assert board.all()["id-bench"].quiet_until_ns == plane.now_ns + 5 * S
 

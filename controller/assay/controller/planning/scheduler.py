@@ -7,7 +7,8 @@ grant counts as lost, and how often a device should call. No I/O, no clock of it
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from assay.controller.records import HeldRound
@@ -27,8 +28,13 @@ the round back, and expires nothing for as long after its own start."""
 SILENT_NS = 90 * _S
 """No sign of life for this long (beyond an announced quiet window) is silence."""
 
+SITE_LABEL = "site"
+"""The label of devices that share a line: where most of them fall silent at once it is that."""
+
+MASS_LEAST = 3
+"""Fewer devices than this fall silent each for itself."""
+
 _MASS_WINDOW_NS = 900 * _S
-_MASS_LEAST = 3
 _CALLS_PER_S = 200.0
 _AFTER_LONG_POLL_S = 0.5
 _HOLDING_S = 5.0
@@ -101,15 +107,31 @@ def next_sync_in_s(*, devices: int, holding: bool, long_poll: bool, rng: random.
     return base_s * rng.uniform(1 - _JITTER, 1 + _JITTER)
 
 
-def may_expire(*, started_ns: int, now_ns: int, silences_ns: Sequence[int]) -> bool:
+def may_expire(*, started_ns: int, now_ns: int, silences_ns: Collection[int]) -> bool:
     """Whether leases may be taken back now.
 
     ``silences_ns`` is how long each device has been silent. Not soon after a start, since devices
     could not call; and not while more devices fell silent lately than still talk: then it is our
     network, and taking their work away would only waste it.
     """
-    if now_ns - started_ns < DELIVERY_NS:
-        return False
-    lately = sum(SILENT_NS < silence <= _MASS_WINDOW_NS for silence in silences_ns)
-    talking = sum(silence <= SILENT_NS for silence in silences_ns)
-    return lately < _MASS_LEAST or lately <= talking
+    return now_ns - started_ns >= DELIVERY_NS and not _is_cut_off(silences_ns)
+
+
+def fell_silent(silences_ns: Collection[int]) -> int:
+    """How many devices fell silent lately."""
+    return sum(SILENT_NS < silence <= _MASS_WINDOW_NS for silence in silences_ns)
+
+
+def cut_off(silences_ns: Mapping[str, int], sites: Mapping[str, str]) -> frozenset[str]:
+    """Devices at sites that :func:`may_expire` would say no for if there were no other; by device
+    how long it has been silent, and its site, empty where it has none."""
+    at: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for device_id, silence in silences_ns.items():
+        if sites.get(device_id):
+            at[sites[device_id]][device_id] = silence
+    return frozenset(d for those in at.values() if _is_cut_off(those.values()) for d in those)
+
+
+def _is_cut_off(silences_ns: Collection[int]) -> bool:
+    lately = fell_silent(silences_ns)
+    return lately >= MASS_LEAST and lately > sum(each <= SILENT_NS for each in silences_ns)

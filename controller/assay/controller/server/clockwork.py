@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from assay.controller.metrics.tally import Tally
 from assay.controller.planning import health, scheduler, sweeps, timers
@@ -18,6 +18,7 @@ _DUTY_EVERY_NS = 2 * _S
 # What is being committed just now may carry an earlier time.
 _OVERLAP_NS = 30 * _S
 _LATELY_NS = 900 * _S
+_SITES_EVERY_NS = 30 * _S
 
 _log = log.get(__name__)
 
@@ -34,6 +35,9 @@ class Clockwork:
         self._now_ns = now_ns
         self._started_ns = now_ns()
         self._queues_ns = self._duty_ns = self._started_ns
+        self._sites: Mapping[str, str] = {}
+        self._sites_ns = -_SITES_EVERY_NS
+        self._away: frozenset[str] = frozenset()
         self._judged: dict[str, tuple[str, ...]] = {}
         self._struck: dict[str, int] = {}
 
@@ -46,20 +50,39 @@ class Clockwork:
             self._judge_devices(now_ns)
         silences_ns = self._presence.silences_ns(now_ns)
         if not scheduler.may_expire(
-            started_ns=self._started_ns, now_ns=now_ns, silences_ns=silences_ns
+            started_ns=self._started_ns, now_ns=now_ns, silences_ns=silences_ns.values()
         ):
             return
-        self._expire_leases(now_ns)
+        self._expire_leases(now_ns, self._cut_off(silences_ns, now_ns))
         if now_ns - self._queues_ns >= _QUEUES_EVERY_NS:
             self._queues_ns = now_ns
             self._fail_queues(now_ns)
 
-    def _expire_leases(self, now_ns: int) -> None:
+    def _cut_off(self, silences_ns: Mapping[str, int], now_ns: int) -> frozenset[str]:
+        """The devices of sites that are out of reach as a whole."""
+        if scheduler.fell_silent(silences_ns.values()) < scheduler.MASS_LEAST:
+            self._away = frozenset()
+            return self._away
+        if now_ns - self._sites_ns >= _SITES_EVERY_NS:
+            self._sites_ns = now_ns
+            self._sites = {
+                device.device_id: device.all_labels.get(scheduler.SITE_LABEL, "")
+                for device in self._store.devices()
+            }
+        found = scheduler.cut_off(silences_ns, self._sites)
+        if found - self._away:
+            sites = sorted({self._sites[device_id] for device_id in found})
+            _log.warning("sites out of reach: their leases stay", sites=sites, devices=len(found))
+        self._away = found
+        return found
+
+    def _expire_leases(self, now_ns: int, spare: frozenset[str]) -> None:
         for round_id in self._store.expire_leases(
             now_ns,
             scheduler.MAX_GRANTS,
             delivery_ns=scheduler.DELIVERY_NS,
             trouble=f"{timers.LEASE_EXPIRED}: its device did not end it in time",
+            spare=spare,
         ):
             self._tally.troubled(timers.LEASE_EXPIRED)
             _log.warning("lease expired", round_id=round_id)

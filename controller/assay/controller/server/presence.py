@@ -73,11 +73,14 @@ class Presence:
         with self._lock:
             self._signs.pop(device_id, None)
 
-    def silences_ns(self, now_ns: int) -> list[int]:
-        """How long each device has been silent beyond the quiet window it announced."""
+    def silences_ns(self, now_ns: int) -> dict[str, int]:
+        """By device, how long it has been silent beyond the quiet window it announced."""
         with self._lock:
-            signs = list(self._signs.values())
-        return [max(0, now_ns - max(sign.seen_ns, sign.quiet_until_ns)) for sign in signs]
+            signs = list(self._signs.items())
+        return {
+            device_id: max(0, now_ns - max(sign.seen_ns, sign.quiet_until_ns))
+            for device_id, sign in signs
+        }
 
     def count(self) -> int:
         """Devices heard since the start."""

@@ -8,7 +8,7 @@ Times are given by the caller, so that tests own the clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from assay.controller.records import (
@@ -204,10 +204,17 @@ class Store(Protocol):
         ...
 
     def expire_leases(
-        self, now_ns: int, max_grants: int, *, delivery_ns: int = 0, trouble: str = ""
+        self,
+        now_ns: int,
+        max_grants: int,
+        *,
+        delivery_ns: int = 0,
+        trouble: str = "",
+        spare: Collection[str] = (),
     ) -> list[str]:
         """Puts rounds whose lease ran out ``delivery_ns`` ago back into the queue (FAILED after
-        ``max_grants`` grants, CANCELLED where the sweep is); returns their ids."""
+        ``max_grants`` grants, CANCELLED where the sweep is); returns their ids. Those of the
+        devices to ``spare`` stay leased."""
         ...
 
     # queues that do not move, and how rounds end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import Engine, func, select
 
@@ -242,10 +242,16 @@ class SqlStore:
             return leases.finish(tx, round_id, fence, state, now_ns)
 
     def expire_leases(
-        self, now_ns: int, max_grants: int, *, delivery_ns: int = 0, trouble: str = ""
+        self,
+        now_ns: int,
+        max_grants: int,
+        *,
+        delivery_ns: int = 0,
+        trouble: str = "",
+        spare: Collection[str] = (),
     ) -> list[str]:
         with writing(self._engine) as tx:
-            return leases.expire(tx, now_ns, max_grants, delivery_ns, trouble)
+            return leases.expire(tx, now_ns, max_grants, delivery_ns, trouble, spare)
 
     def idle_queues(self) -> list[IdleQueue]:
         with reading(self._engine) as tx:

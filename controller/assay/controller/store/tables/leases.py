@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -208,12 +208,19 @@ def release(
 
 
 def expire(
-    tx: Connection, now_ns: int, max_grants: int, delivery_ns: int, trouble: str
+    tx: Connection,
+    now_ns: int,
+    max_grants: int,
+    delivery_ns: int,
+    trouble: str,
+    spare: Collection[str] = (),
 ) -> list[str]:
-    """Ends every lease that ran out; returns the rounds' ids."""
+    """Ends every lease that ran out, but of the devices to ``spare``; returns the rounds' ids."""
     over = rounds.c.lease_expires_ns <= now_ns - delivery_ns
     rows = _locked(tx, rounds.c.state == RoundState.LEASED.value, over).all()
-    return sorted(_take_back(tx, rows, max_grants, now_ns, trouble))
+    return sorted(
+        _take_back(tx, [r for r in rows if r.device_id not in spare], max_grants, now_ns, trouble)
+    )
 
 
 def may_read(tx: Connection, device_id: str, digest: str) -> bool:
@@ -322,6 +329,7 @@ def _locked(tx: Connection, *conditions: ColumnElement[bool]) -> CursorResult[An
         select(
             rounds.c.round_id,
             rounds.c.sweep_id,
+            rounds.c.device_id,
             rounds.c.state,
             rounds.c.fence,
             rounds.c.grants,
