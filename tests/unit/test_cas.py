@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,32 @@ def test_a_transfer_that_ends_early_keeps_what_came(store: ContentStore) -> None
     with pytest.raises(CorruptArtifact, match="ended after 3 of 7 bytes"):
         store.receive(ref, [b"wei"])
     assert store.partial_bytes(ref) == 3
+
+
+def test_a_second_writer_waits_and_finds_what_the_first_has_published(store: ContentStore) -> None:
+    ref, begun, go_on = ref_of(b"weights"), threading.Event(), threading.Event()
+
+    def slow() -> Iterator[bytes]:
+        yield b"wei"
+        begun.set()
+        go_on.wait(20)
+        yield b"ghts"
+
+    def other() -> Iterator[bytes]:
+        raise AssertionError("read although another has published the file")
+        yield b""
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(store.receive, ref, slow())
+        begun.wait(20)
+        # In the middle of the first one's file: its hash would not be the file's.
+        second = threads.submit(store.receive, ref, other())
+        with pytest.raises(TimeoutError):
+            second.result(0.1)
+        go_on.set()
+        assert first.result(20) == second.result(20) == store.path(ref.digest)
+    assert store.path(ref.digest).read_bytes() == b"weights"
+    assert store.partial_bytes(ref) == 0
 
 
 def test_a_full_disk_is_named(store: ContentStore) -> None:

@@ -2,22 +2,25 @@
 
 A file appears under its final name only whole, verified and flushed to disk: bytes go to
 ``partial/<hex>``, are checked against the promised size and digest, fsynced and renamed. A
-partial file stays for the next attempt to resume from. Safe for several processes: two writers of
-the same content end in the same file.
+partial file stays for the next attempt to resume from. Safe for several threads and processes: a
+second writer of the same content waits for the first and finds what it has published.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from assay.core import digest as digests
 from assay.core.errors import BadMessage, CorruptArtifact, DiskFull, NotFound
+from assay.core.framing import Chunk
 from assay.core.model import ArtifactRef
 
 _CHUNK_BYTES = 1 << 20
@@ -66,7 +69,7 @@ class ContentStore:
     def held(self) -> Iterator[tuple[str, int]]:
         """Every digest held, with its size in bytes."""
         for path in self._whole.glob("??/*"):
-            yield f"sha256:{path.name}", path.stat().st_size
+            yield digests.named(path.name), path.stat().st_size
 
     def add_bytes(self, data: bytes, media_type: str) -> ArtifactRef:
         """Stores ``data`` and names it."""
@@ -96,7 +99,7 @@ class ContentStore:
         """Forgets what an earlier attempt left of ``ref``."""
         self._partial_path(ref.digest).unlink(missing_ok=True)
 
-    def receive(self, ref: ArtifactRef, chunks: Iterable[bytes], *, resume: bool = False) -> Path:
+    def receive(self, ref: ArtifactRef, chunks: Iterable[Chunk], *, resume: bool = False) -> Path:
         """Writes ``chunks`` (from the partial file's end on, if ``resume``), verifies, publishes.
 
         Raises :class:`CorruptArtifact` where size or digest are not the promised ones (the partial
@@ -108,10 +111,14 @@ class ContentStore:
             return final
         partial = self._partial_path(ref.digest)
         try:
-            self._append(partial, ref, chunks, resume)
-            self._verify(partial, ref)
-            final.parent.mkdir(exist_ok=True)
-            os.replace(partial, final)
+            with _sole_writer(partial) as file:
+                if self.touch(ref.digest):  # by who wrote here before
+                    partial.unlink()
+                    return final
+                _gather(file, partial, ref, chunks, resume=resume)
+                os.fsync(file.fileno())
+                final.parent.mkdir(exist_ok=True)
+                os.replace(partial, final)
             _fsync_directory(final.parent)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -150,33 +157,6 @@ class ContentStore:
         finally:
             os.close(handle)
 
-    def _append(
-        self, partial: Path, ref: ArtifactRef, chunks: Iterable[bytes], resume: bool
-    ) -> None:
-        with partial.open("ab" if resume else "wb") as file:
-            written = file.tell()
-            for chunk in chunks:
-                written += len(chunk)
-                if written > ref.size_bytes:
-                    break
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        if written > ref.size_bytes:
-            partial.unlink()
-            raise CorruptArtifact(f"artifact {ref.digest} is longer than {ref.size_bytes} bytes")
-
-    def _verify(self, partial: Path, ref: ArtifactRef) -> None:
-        size = partial.stat().st_size
-        if size != ref.size_bytes:
-            raise CorruptArtifact(
-                f"artifact {ref.digest} ended after {size} of {ref.size_bytes} bytes"
-            )
-        found = digests.of_file(partial)
-        if found != ref.digest:
-            partial.unlink()
-            raise CorruptArtifact(f"artifact {ref.digest} arrived as {found}")
-
     def _path(self, digest: str) -> Path:
         name = self._name(digest)
         return self._whole / name[:2] / name
@@ -188,6 +168,60 @@ class ContentStore:
         if not digests.is_digest(digest):
             raise BadMessage(f"{digest!r} is not of the form sha256:<64 hex digits>")
         return digests.hex_of(digest)
+
+
+@contextmanager
+def _sole_writer(partial: Path) -> Iterator[FileIO]:
+    """``partial``, made where it is not there, once nobody else writes it."""
+    while True:
+        with partial.open("ab+", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(partial, file):  # who had it before may have renamed it
+                yield file
+                return
+
+
+def _is_at(path: Path, file: FileIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _gather(
+    file: FileIO, partial: Path, ref: ArtifactRef, chunks: Iterable[Chunk], *, resume: bool
+) -> None:
+    """Hashed as it is written: what one has alone is not read again."""
+    hasher = hashlib.sha256()
+    if resume:
+        file.seek(0)
+        while chunk := file.read(_CHUNK_BYTES):
+            hasher.update(chunk)
+    else:
+        file.truncate(0)
+    size = os.fstat(file.fileno()).st_size
+    for chunk in chunks:
+        size += len(chunk)
+        if size > ref.size_bytes:
+            break
+        _write(file, chunk)
+        hasher.update(chunk)
+    if size > ref.size_bytes:
+        partial.unlink()
+        raise CorruptArtifact(f"artifact {ref.digest} is longer than {ref.size_bytes} bytes")
+    if size != ref.size_bytes:
+        raise CorruptArtifact(f"artifact {ref.digest} ended after {size} of {ref.size_bytes} bytes")
+    found = digests.named(hasher.hexdigest())
+    if found != ref.digest:
+        partial.unlink()
+        raise CorruptArtifact(f"artifact {ref.digest} arrived as {found}")
+
+
+def _write(file: FileIO, chunk: Chunk) -> None:
+    # A disk that fills up takes a part of it first.
+    view = memoryview(chunk)
+    while view:
+        view = view[file.write(view) :]
 
 
 def _fsync_directory(directory: Path) -> None:

@@ -15,7 +15,7 @@ _CHUNK_BYTES = 1 << 20
 
 def of_bytes(data: bytes) -> str:
     """The digest of ``data``."""
-    return _PREFIX + hashlib.sha256(data).hexdigest()
+    return named(hashlib.sha256(data).hexdigest())
 
 
 def of_file(path: Path) -> str:
@@ -24,7 +24,12 @@ def of_file(path: Path) -> str:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             hasher.update(chunk)
-    return _PREFIX + hasher.hexdigest()
+    return named(hasher.hexdigest())
+
+
+def named(hex_digits: str) -> str:
+    """The digest with these 64 hex digits: the inverse of :func:`hex_of`."""
+    return _PREFIX + hex_digits
 
 
 def of_json(value: Any) -> str:

@@ -27,6 +27,7 @@ from assay.core.errors import (
     Unreachable,
     VersionMismatch,
 )
+from assay.core.framing import Chunk
 from assay.core.model import ArtifactRef
 
 _LOG = log.get(__name__)
@@ -35,7 +36,7 @@ _CHUNK_BYTES = 1 << 20
 _LEAST_BYTES = 4 << 10
 
 AskOffer = Callable[[ArtifactRef, Sequence[str], int], Offer]
-ReadEncoded = Callable[[ArtifactRef, int, Offer], Iterator[bytes]]
+ReadEncoded = Callable[[ArtifactRef, int, Offer], Iterator[Chunk]]
 
 
 @dataclass(slots=True)

@@ -16,11 +16,12 @@ from assay.agent.plane.traffic import Reserve
 from assay.core import log
 from assay.core.channel import Backoff
 from assay.core.errors import BadMessage, Cancelled, CorruptArtifact, Unreachable
+from assay.core.framing import Chunk
 from assay.core.model import ArtifactRef
 
 _LOG = log.get(__name__)
 
-Read = Callable[[ArtifactRef, int], Iterator[bytes]]
+Read = Callable[[ArtifactRef, int], Iterator[Chunk]]
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from assay.core.errors import Cancelled
+from assay.core.framing import Chunk
 
 _S = 1_000_000_000
 
@@ -47,7 +48,7 @@ class Limit(threading.Event):
         return self.is_set()
 
 
-def until(cancel: threading.Event, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def until(cancel: threading.Event, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
     """The chunks of a transfer, up to the moment ``cancel`` is set: then :class:`Cancelled`."""
     for chunk in chunks:
         yield chunk

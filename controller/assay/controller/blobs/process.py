@@ -23,7 +23,7 @@ import grpc
 from assay.controller.blobs.counting import ByteCount, to_lines
 from assay.controller.blobs.directory import DirectoryBlobs
 from assay.controller.blobs.encodings import Encodings
-from assay.controller.blobs.service import BlobsGuard, BlobsServicer
+from assay.controller.blobs.service import BlobsGuard, BlobsServicer, RawChunks
 from assay.controller.home import Home
 from assay.controller.identity.pki import Authority
 from assay.controller.publishing.envelopes import Envelopes
@@ -52,7 +52,7 @@ def main(home: Home, host: str, port: int) -> None:
     count = ByteCount()
     server = grpc.server(
         ThreadPoolExecutor(_THREADS, thread_name_prefix="blobs"),
-        interceptors=[BlobsGuard()],
+        interceptors=[BlobsGuard(), RawChunks()],
         options=SERVER_OPTIONS,
     )
     blobs_pb2_grpc.add_BlobsServicer_to_server(

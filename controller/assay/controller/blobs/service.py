@@ -20,6 +20,7 @@ from assay.core.channel import status_of
 from assay.core.digest import is_digest
 from assay.core.encoding import Encoding
 from assay.core.errors import AssayError, BadMessage, PermissionDenied
+from assay.core.framing import framed
 from assay.core.model import MEDIA_NPZ, ArtifactRef
 from assay.v1 import blobs_pb2, blobs_pb2_grpc
 
@@ -28,6 +29,7 @@ TRANSFERS_PER_DEVICE = 8
 TRACE_BYTES_PER_DAY = 8 << 30
 _MAX_DIGESTS = 1_000
 _MAX_BASES = 100
+_READ = "/assay.v1.Blobs/Read"
 _NUMBERS = {
     encoding: blobs_pb2.Encoding.Value(f"ENCODING_{encoding.name}") for encoding in Encoding
 }
@@ -116,17 +118,14 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
         if not self._store.may_read(device.device_id, digest):
             raise PermissionDenied(f"no lease of device {device.name} names artifact {digest}")
 
-    def Read(
-        self, request: blobs_pb2.ReadRequest, context: Any
-    ) -> Iterator[blobs_pb2.ReadResponse]:
-        """One file from an offset."""
+    def Read(self, request: blobs_pb2.ReadRequest, context: Any) -> Iterator[Any]:
+        """One file from an offset: chunks, framed by :class:`RawChunks`."""
         device = self._reader(request.digest, context)
         if request.base and not self._store.ever_leased(device.device_id, [request.base]):
             raise PermissionDenied(f"no lease of device {device.name} named base {request.base}")
         with self._slots.one(device.device_id):
             encoding, chunks = self._chunks(request)
-            for chunk in self._count.passing(SENT, encoding, chunks):
-                yield blobs_pb2.ReadResponse(data=chunk)
+            yield from self._count.passing(SENT, encoding, chunks)
 
     def _chunks(self, request: blobs_pb2.ReadRequest) -> tuple[Encoding, Iterator[bytes]]:
         encoding = _encoding_of(request.encoding)
@@ -161,6 +160,17 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
         if stored:
             _log.info("trace received", device=device.name, digest=ref.digest, size=ref.size_bytes)
         return blobs_pb2.WriteResponse(already_held=not stored)
+
+
+class RawChunks(grpc.ServerInterceptor):
+    """Lets ``Read`` send the chunks as they are, without a message made for each."""
+
+    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Gives the handler of ``Read`` another serialiser."""
+        handler: Any = continuation(handler_call_details)
+        if handler is None or handler_call_details.method != _READ:
+            return handler
+        return handler._replace(response_serializer=framed)
 
 
 class BlobsGuard(grpc.ServerInterceptor):
