@@ -124,6 +124,20 @@ def test_the_announcement_needs_a_channel_that_works(bench: Bench) -> None:
     bench.controller.faults["Sync"] = [AssayError("a bug over there")]
     assert bench.link.announce(request) is None
     assert len(bench.controller.syncs) == 3
+    assert bench.link.announce(request) is None
+    assert bench.link.announce(request, anew=True) is not None
+    assert bench.link.announce(request) is not None, "the channel works again"
+    assert len(bench.controller.syncs) == 5
+
+
+def test_an_announcement_ends_where_nobody_takes_a_connection(bench: Bench) -> None:
+    def unreachable() -> grpc.Channel:
+        raise Unreachable("nobody there")
+
+    lost = Link(unreachable, unreachable, bench.quiet)
+    assert lost.announce(fleet_pb2.SyncRequest(), anew=True) is None
+    with pytest.raises(Unreachable, match="nobody there"):
+        lost.sync(fleet_pb2.SyncRequest(), timeout_s=1)
 
 
 @pytest.mark.parametrize("more", [None, False, True], ids=["old", "all", "more"])

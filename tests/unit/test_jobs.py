@@ -106,7 +106,9 @@ class Bench:
             facts=plane.facts,
             device_name="bench",
             work_dir=self.home / "work",
-            announce=lambda ns: self.events.append(f"announced {ns // S} s"),
+            announce=lambda ns, *, again: self.events.append(
+                f"announced {ns // S} s" + " again" * again
+            ),
             drain=lambda seconds: self.events.append(f"drained {seconds:g}"),
             on_released=lambda: self.events.append("released"),
             scrapes=lambda: self.scrapes,
@@ -213,6 +215,17 @@ def test_nothing_may_be_sent_from_measuring_to_its_end(bench: Bench) -> None:
     bench.work(a_round(a_run("fp32")))
     assert seen == [("measuring", True), ("evaluating", False), ("measuring", True)]
     assert not bench.quiet.quiet
+
+
+def test_after_a_pause_it_is_announced_again(bench: Bench) -> None:
+    def on_measure(run: RunSpec, on_state: OnState, cancel: threading.Event) -> None:
+        for state in ("pausing", "measuring", "pausing", "measuring"):
+            on_state(state)
+
+    bench.on_measure = on_measure
+    bench.work(a_round())
+    told = [event for event in bench.events if event.startswith("announced")]
+    assert told == ["announced 36 s", *["announced 36 s again"] * 2] * 2
 
 
 def test_the_window_ends_where_a_run_dies(bench: Bench) -> None:

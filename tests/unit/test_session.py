@@ -312,6 +312,8 @@ def test_nobody_is_told_where_the_controller_was_away_already(bench: Bench) -> N
     bench.quiet.enter()
     bench.session.announce(S)
     assert len(bench.controller.syncs) == 1
+    bench.session.announce(S, again=True)
+    assert bench.controller.syncs[-1].quiet_for == Duration(seconds=1), "it is back"
 
 
 def test_a_round_of_a_newer_version_is_refused_once_and_by_name(bench: Bench) -> None:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from assay.agent.clock import Clock
 from assay.agent.home import full_disk_named
@@ -64,6 +64,13 @@ Measure = Callable[
 ]
 """(run, files, device, an empty directory, on_state, cancel) → what was measured."""
 
+
+class Announce(Protocol):
+    """See :meth:`assay.agent.plane.session.Session.announce`."""
+
+    def __call__(self, quiet_for_ns: int, /, *, again: bool) -> None: ...
+
+
 _DONE = (AttemptState.SPOOLED, AttemptState.RECORDED)
 
 
@@ -71,9 +78,10 @@ _DONE = (AttemptState.SPOOLED, AttemptState.RECORDED)
 class RoundExecutor:
     """What the agent's one working thread does.
 
-    ``announce`` is told how many nanoseconds a timed block will be quiet for; ``drain`` waits until
-    results are handed over, at most the seconds given; ``scrapes`` counts requests to the agent's
-    own /metrics so far; ``refused`` tells of files, before they are fetched, which may not be used.
+    ``announce`` is told how many nanoseconds a timed block will be quiet for, and whether it is
+    not the first of its run; ``drain`` waits until results are handed over, at most the seconds
+    given; ``scrapes`` counts requests to the agent's own /metrics so far; ``refused`` tells of
+    files, before they are fetched, which may not be used.
     """
 
     book: RoundBook
@@ -85,7 +93,7 @@ class RoundExecutor:
     facts: Callable[[], DeviceFacts]
     device_name: str
     work_dir: Path
-    announce: Callable[[int], None]
+    announce: Announce
     drain: Callable[[float], object]
     on_released: Callable[[], None]
     scrapes: Callable[[], int] = lambda: 0
@@ -212,16 +220,18 @@ class RoundExecutor:
         cancel: threading.Event,
     ) -> Measured:
         scrapes_before: int | None = None
-        scraped = 0
+        scraped = blocks = 0
         limit = Limit(cancel, _start_limit_ns(round_, run), self.clock.boottime_ns)
 
         def on_state(name: str) -> None:
-            nonlocal scrapes_before, scraped
+            nonlocal scrapes_before, scraped, blocks
             if name != AttemptState.SETTLING.value:
                 limit.kept()
             if name == AttemptState.MEASURING.value:
                 self.quiet.enter()
-                self.announce(min(run.profile.t_max_ns, LONGEST_QUIET_NS) + _QUIET_MARGIN_NS)
+                quiet_ns = min(run.profile.t_max_ns, LONGEST_QUIET_NS) + _QUIET_MARGIN_NS
+                self.announce(quiet_ns, again=blocks > 0)
+                blocks += 1
                 scrapes_before = self.scrapes()
             else:
                 scraped += self._end_block(scrapes_before)

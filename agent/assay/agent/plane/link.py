@@ -30,7 +30,8 @@ class Link:
     """Two lazy channels to one controller. Safe for several threads; close it when done.
 
     A channel whose call failed is closed and made anew for the next call, so that gRPC's own
-    reconnecting sends nothing while a block is timed. Calls that the quiet window or the end of
+    reconnecting sends nothing while a block is timed; ``fleet`` and ``blobs`` make one, or raise
+    :class:`Unreachable`. Calls that the quiet window or the end of
     the agent cut short raise :class:`Cancelled`. ``count`` is told bytes sent and received.
     """
 
@@ -54,17 +55,24 @@ class Link:
             reply: fleet_pb2.SyncResponse = _result(line, call, packet)
         return reply
 
-    def announce(self, request: fleet_pb2.SyncRequest) -> fleet_pb2.SyncResponse | None:
+    def announce(
+        self, request: fleet_pb2.SyncRequest, *, anew: bool = False
+    ) -> fleet_pb2.SyncResponse | None:
         """``Fleet.Sync`` by whoever holds the quiet window, before its block begins; None where the
-        controller cannot be told within two seconds, or the last call already found it away."""
-        line = self._fleet.open()
-        if not line.healthy:
+        controller cannot be told within two seconds, or the last call already found it away; that
+        it may be back is tried ``anew``. What was begun has ended when this returns."""
+        try:
+            line = self._fleet.open() if anew else self._fleet.healthy()
+        except Unreachable:
+            return None
+        if line is None:
             return None
         try:
             reply: fleet_pb2.SyncResponse = _begin(line.stub.Sync, request, timeout=_ANNOUNCE_S)
         except (grpc.RpcError, Unreachable):
             line.close()
             return None
+        line.healthy = True
         return reply
 
     def report(self, request: fleet_pb2.ReportResultsRequest) -> fleet_pb2.ReportResultsResponse:
@@ -185,6 +193,11 @@ class _Redial:
                 channel = self._dial()
                 self._line = _Line(channel, self._stub(CountedChannel(channel, self._count)))
             return self._line
+
+    def healthy(self) -> _Line | None:
+        """The line in use where its last call did well."""
+        line = self._line
+        return line if line is not None and line.healthy and not line.closed else None
 
     def close(self) -> None:
         with self._lock:

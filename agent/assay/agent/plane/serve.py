@@ -27,6 +27,7 @@ from assay.agent.plane.footprint import give_back
 from assay.agent.plane.health import HealthReader
 from assay.agent.plane.identity import Identity
 from assay.agent.plane.jobs import RoundExecutor
+from assay.agent.plane.knock import knock
 from assay.agent.plane.link import Link
 from assay.agent.plane.pulse import Pulse, longest_wait_s
 from assay.agent.plane.quiet import QuietWindow
@@ -46,6 +47,8 @@ from assay.core.systemd import Notifier
 from assay.v1 import job_pb2
 
 if TYPE_CHECKING:
+    import grpc
+
     from assay.agent.plane.exporter import Exporter
 
 _LOG = log.get(__name__)
@@ -103,8 +106,8 @@ class Agent:
             home.traffic, config.daily_bytes, source.current().boot_id, self._clock.boottime_ns
         )
         self._link = Link(
-            lambda: dial(self._identity.fleet_address, self._credentials),
-            lambda: dial(self._identity.blobs_address, self._credentials),
+            lambda: self._dial(self._identity.fleet_address),
+            lambda: self._dial(self._identity.blobs_address),
             self._quiet,
             self._traffic.count,
         )
@@ -149,6 +152,10 @@ class Agent:
     def _after_step(self, answered: bool | None) -> None:
         self._pulse.beat(answered)
         self._renewal.after_step(answered)
+
+    def _dial(self, address: str) -> grpc.Channel:
+        knock(address)
+        return dial(address, self._credentials)
 
     def _dial_as(self, identity: Identity) -> None:
         """From now on; calls under way on the old channels end and are made again."""

@@ -148,10 +148,12 @@ class Session:
         pause_s = reply.next_sync_in.ToNanoseconds() / _S
         return max(_SHORTEST_PAUSE_S, pause_s * self.rng.uniform(1 - _JITTER, 1 + _JITTER))
 
-    def announce(self, quiet_for_ns: int) -> None:
+    def announce(self, quiet_for_ns: int, *, again: bool = False) -> None:
         """Tells the controller that this device measures and is not lost; the reply counts, so a
-        cancel still arrives before the block. Call with the quiet window entered."""
-        reply = self.link.announce(self._request(wait_s=0.0, quiet_for_ns=quiet_for_ns))
+        cancel still arrives before the block. Call with the quiet window entered. ``again``, after
+        a pause of a long timed part, also a controller that was away."""
+        request = self._request(wait_s=0.0, quiet_for_ns=quiet_for_ns)
+        reply = self.link.announce(request, anew=again)
         if reply is not None and reply.proto == PROTO:
             self._apply(reply)
 

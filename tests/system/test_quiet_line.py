@@ -1,0 +1,76 @@
+"""A network that is gone: nothing that was begun before a timed block is on the wire inside it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY, need
+
+pytestmark = pytest.mark.system
+
+# In a network of its own whose one link swallows everything, and counts what it swallows.
+_AGENT = """
+import fcntl, json, os, struct, subprocess, threading, time
+from assay.agent.plane.knock import knock
+from assay.agent.plane.link import Link
+from assay.agent.plane.quiet import QuietWindow
+from assay.core.channel import CHANNEL_OPTIONS
+from assay.core.errors import Unreachable
+from assay.v1 import fleet_pb2
+import grpc
+
+link = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(link, 0x400454CA, struct.pack("16sH", b"gone0", 0x1001))  # TUNSETIFF
+for command in ("addr add 192.0.2.1/24 dev gone0", "link set gone0 up"):
+    subprocess.run(["ip", *command.split()], check=True)
+sent = []
+
+def swallow():
+    while True:
+        packet = os.read(link, 2048)
+        if packet[0] >> 4 == 4:  # the kernel's own IPv6 chatter is nobody's
+            sent.append(time.monotonic())
+
+threading.Thread(target=swallow, daemon=True).start()
+
+def dial():
+    knock("192.0.2.9:7401")
+    return grpc.insecure_channel("192.0.2.9:7401", options=CHANNEL_OPTIONS)
+
+plane = Link(dial, dial, QuietWindow())
+try:
+    plane.sync(fleet_pb2.SyncRequest(), timeout_s=5)
+except Unreachable:
+    synced = time.monotonic()
+assert plane.announce(fleet_pb2.SyncRequest(), anew=True) is None
+quiet_since = time.monotonic()
+time.sleep(5)
+print(json.dumps({
+    "before": sum(at <= synced for at in sent),
+    "pause": sum(synced < at <= quiet_since for at in sent),
+    "block": sum(quiet_since < at for at in sent),
+    "took_s": quiet_since - synced,
+}))
+"""
+
+
+def test_a_connection_that_does_not_come_about_sends_nothing_later() -> None:
+    need(root=True)
+    for program in ("unshare", "ip"):
+        need(program=program)
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", _AGENT],
+        cwd=REPOSITORY,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["before"] and seen["pause"], "it was tried, at a pause too"
+    assert seen["block"] == 0, seen
