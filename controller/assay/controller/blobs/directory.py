@@ -64,7 +64,7 @@ class DirectoryBlobs:
 
 
 def _chunks(path: Path, offset: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         file.seek(offset)
         while chunk := file.read(BLOB_CHUNK_BYTES):
             yield chunk
