@@ -1,4 +1,4 @@
-"""`assay token`, `assay device` and `assay doctor` on a store of their own."""
+"""`assay token`, `assay device`, `assay doctor` and `assay store check` on a store of their own."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from assay.controller.cli import assay
 from assay.controller.cli.doctor import examine
 from assay.controller.home import Home
 from assay.controller.identity.pki import Authority
-from assay.controller.records import DeviceState
+from assay.controller.records import DeviceState, SweepState
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.core.cas import ContentStore
 from assay.core.errors import AlreadyExists, BadMessage, CheckFailed, NotFound, UsageError
-from assay.core.model import MEDIA_NPZ
+from assay.core.model import MEDIA_NPZ, MEDIA_ONNX
 from assay.core.token import JoinToken
 from tests.factories import SHAPES, unlike
-from tests.plane import device, facts, queued, reported, result, sweep
+from tests.plane import dataset, device, facts, queued, reported, result, sweep, variant
 from tests.stored import stored_sweep
 
 
@@ -220,3 +220,59 @@ class TestReport:
     def test_force_is_for_where_the_controller_runs(self) -> None:
         done = invoke("report", "demo", "--force", "--controller", "unix:/nobody")
         assert isinstance(done.exception, UsageError) and "--force" in str(done.exception)
+
+
+class TestStoreCheck:
+    """`assay store check` beside an open store, as beside a controller."""
+
+    def rows(self, *arguments: str) -> dict[str, str]:
+        done = invoke("store", "check", "--format", "json", *arguments)
+        rows = json.loads(done.stdout)
+        broken = [row["check"] for row in rows if row["state"] != "ok"]
+        assert (isinstance(done.exception, CheckFailed), done.exit_code == 0) == (
+            bool(broken),
+            not broken,
+        )
+        return {row["check"]: row["detail"] for row in rows if row["check"] in broken}
+
+    @pytest.fixture
+    def content(self, home: Home, store: Store) -> ContentStore:
+        made = ContentStore(home.artifacts)
+        for text in ("fp32 model/onnx", "golden fp32", "x", "fp32", "int8"):
+            made.add_bytes(text.encode(), MEDIA_NPZ)
+        store.add_variant(variant())
+        store.add_dataset(dataset())
+        return made
+
+    def test_what_is_whole_is_whole(self, content: ContentStore) -> None:
+        assert self.rows() == {}
+
+    def test_files_that_are_named_and_not_there_are_found(self, content: ContentStore) -> None:
+        content.remove(dataset().splits["test"].digest)
+        content.remove(variant().files[MEDIA_ONNX].artifact.digest)
+        found = self.rows("--quick")
+        assert list(found) == ["named files"]
+        assert "(dataset digits)" in found["named files"]
+        assert "(variant fp32)" in found["named files"]
+
+    def test_files_of_open_rounds_are_asked_for(self, content: ContentStore, store: Store) -> None:
+        store.add_device(device())
+        store.add_sweep(sweep(), [], [queued()])
+        assert "(sweep " in self.rows()["named files"]
+        store.set_sweep_state("s1", SweepState.CANCELLED)
+        assert self.rows() == {}
+
+    def test_a_file_that_changed_is_found(self, content: ContentStore) -> None:
+        content.path(dataset().splits["test"].digest).write_bytes(b"changed")
+        assert list(self.rows()) == ["artifacts"]
+        assert self.rows("--quick") == {}
+
+    def test_a_damaged_database_is_found(self, home: Home, store: Store) -> None:
+        store.close()
+        with sqlite3.connect(home.database) as connection:
+            connection.execute("INSERT INTO conflicts VALUES ('a', 1, 'h', 'ghost', 1)")
+        connection.close()
+        assert "refers to a missing row" in self.rows()["store"]
+
+    def test_a_home_without_a_store_is_named(self, home: Home) -> None:
+        assert isinstance(invoke("store", "check").exception, NotFound)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 
 import click
 
 from assay.controller.home import Home
 from assay.controller.server.running import running_controller
 from assay.controller.store import open_store
+from assay.controller.store.soundness import Finding, look
 from assay.core.errors import AssayError, CheckFailed
 from assay.core.listing import format_option, print_rows
 
@@ -20,25 +21,21 @@ _LEAST_FREE_BYTES = 1 << 30
 _SOON = dt.timedelta(days=30)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at; ``ok`` False fails the command."""
-
-    check: str
-    ok: bool
-    detail: str
-
-
 @click.command("doctor")
 @format_option
-@click.option("--thorough", is_flag=True, help="Read every artifact and compare its digest.")
+@click.option("--thorough", is_flag=True, help="Read every artifact; see that all named are there.")
 def doctor_command(output_format: str, thorough: bool) -> None:
     """Check the store, the certificates, the artifacts, the disk and the running controller.
 
     Exit status 1 where something is broken.
     """
     home = Home.default()
-    findings = list(examine(home, dt.datetime.now(dt.UTC), thorough=thorough))
+    tell(home, examine(home, dt.datetime.now(dt.UTC), thorough=thorough), output_format)
+
+
+def tell(home: Home, found: Iterable[Finding], output_format: str) -> None:
+    """Prints what was found; :class:`CheckFailed` where something is broken."""
+    findings = list(found)
     rows = [
         {"check": f.check, "state": "ok" if f.ok else "BROKEN", "detail": f.detail}
         for f in findings
@@ -55,12 +52,11 @@ def examine(home: Home, now: dt.datetime, *, thorough: bool = False) -> Iterator
     checks: list[Callable[[], Iterator[Finding]]] = [
         lambda: _home(home),
         lambda: _disk(home),
-        lambda: _store(home),
+        lambda: _store(home, thorough),
         lambda: _pki(home, now),
-        lambda: _artifacts(home, thorough),
         lambda: _controller(home),
     ]
-    names = ["home", "disk", "store", "certificates", "artifacts", "controller"]
+    names = ["home", "disk", "store", "certificates", "controller"]
     for name, check in zip(names, checks, strict=True):
         try:
             yield from check()
@@ -87,24 +83,9 @@ def _disk(home: Home) -> Iterator[Finding]:
     yield Finding("disk", free >= _LEAST_FREE_BYTES, detail)
 
 
-def _store(home: Home) -> Iterator[Finding]:
-    store = open_store(home)
-    try:
-        problems = store.check()
-        counts = store.counts()
-        conflicts = store.conflicts()
-    finally:
-        store.close()
-    holds = f"{counts['devices']} devices, {counts['sweeps']} sweeps, {counts['results']} results"
-    yield Finding("store", not problems, "; ".join(problems) or holds)
-    if conflicts:
-        last = conflicts[-1]
-        yield Finding(
-            "conflicts",
-            False,
-            f"{len(conflicts)} results came twice with different bytes, last for attempt "
-            f"{last.attempt_id}: the first stands; is an identity or a spool copied?",
-        )
+def _store(home: Home, thorough: bool) -> Iterator[Finding]:
+    with contextlib.closing(open_store(home)) as store:
+        yield from look(home, store, read=thorough, named=thorough)
 
 
 def _pki(home: Home, now: dt.datetime) -> Iterator[Finding]:
@@ -125,26 +106,6 @@ def _pki(home: Home, now: dt.datetime) -> Iterator[Finding]:
     if late:
         detail = "; ".join(late) + ": restart the controller to renew the server's"
     yield Finding("certificates", not late, f"{detail}; pin {authority.sha256[:16]}…")
-
-
-def _artifacts(home: Home, thorough: bool) -> Iterator[Finding]:
-    from assay.core.cas import ContentStore
-    from assay.core.digest import of_file, short
-
-    content = ContentStore(home.artifacts)
-    held = list(content.held())
-    bad = [
-        short(digest)
-        for digest, _ in held
-        if not os.access(content.path(digest), os.R_OK)
-        or (thorough and of_file(content.path(digest)) != digest)
-    ]
-    size = sum(size for _, size in held)
-    read = "read" if thorough else "found"
-    detail = f"{len(held)} files, {size / 2**20:.1f} MiB {read}"
-    if bad:
-        detail += f"; unreadable or changed: {', '.join(bad)}: remove them and build or add again"
-    yield Finding("artifacts", not bad, detail)
 
 
 def _controller(home: Home) -> Iterator[Finding]:

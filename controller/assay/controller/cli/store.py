@@ -60,6 +60,24 @@ def restore_command(file: Path) -> None:
     click.echo(f"{home.root} restored; `assay doctor` looks it over", err=True)
 
 
+@store.command("check")
+@click.option("--quick", is_flag=True, help="Do not read the files, only see that they are there.")
+@format_option
+def check_command(quick: bool, output_format: str) -> None:
+    """See whether everything kept is whole. The controller may run.
+
+    The database and what refers to what in it; every file against its digest; and that the files
+    of variants, datasets and open rounds are there. Exit status 1 where something is broken.
+    """
+    from assay.controller.cli.doctor import tell
+    from assay.controller.store import open_store
+    from assay.controller.store.soundness import look
+
+    home = _home()
+    with contextlib.closing(open_store(home)) as opened:
+        tell(home, look(home, opened, read=not quick, named=True), output_format)
+
+
 @store.command("gc")
 @click.option(
     "--grace-hours",
@@ -82,9 +100,7 @@ def gc_command(grace_hours: float, dry_run: bool, output_format: str) -> None:
     from assay.controller.admin.office import Office
     from assay.controller.store import open_store
 
-    home, now_ns = Home.default(), time.time_ns()
-    if not home.database.exists():
-        raise NotFound(f"{home.root} holds no store; set ASSAY_HOME to the one that is meant")
+    home, now_ns = _home(), time.time_ns()
     with contextlib.closing(open_store(home)) as opened:
 
         def work() -> list[Piece]:
@@ -106,3 +122,10 @@ def gc_command(grace_hours: float, dry_run: bool, output_format: str) -> None:
     size = sum(piece.size_bytes for piece in gone) / 2**20
     said = "would go" if dry_run else "are gone"
     click.echo(f"{len(gone)} file(s), {size:.1f} MiB, {said}", err=True)
+
+
+def _home() -> Home:
+    home = Home.default()
+    if not home.database.exists():
+        raise NotFound(f"{home.root} holds no store; set ASSAY_HOME to the one that is meant")
+    return home
