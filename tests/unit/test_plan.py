@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from assay.controller.planning.cells import cell_key
-from assay.controller.planning.plan import estimate_ns, lease_ns, make_plan, more_rounds, poison
-from assay.controller.records import ResultRecord, RoundState
+from assay.controller.planning.plan import (
+    Plan,
+    estimate_ns,
+    lease_ns,
+    make_plan,
+    more_rounds,
+    poison,
+)
+from assay.controller.planning.spec import SweepSpec
+from assay.controller.records import DeviceRecord, ResultRecord, RoundState, VariantRecord
 from assay.core.errors import SpecError
-from assay.core.model import Failure, FailureClass, Reason, RunSpec, VerdictKind
+from assay.core.model import MEDIA_ONNX, Failure, FailureClass, Reason, RunSpec, VerdictKind
 from tests.planning import (
     CANARY,
     DATASET,
@@ -22,6 +31,22 @@ from tests.planning import (
     spec,
     without_facts,
 )
+
+
+def made_for(
+    devices: list[DeviceRecord],
+    variants: list[VariantRecord] = VARIANTS,
+    wanted: SweepSpec | None = None,
+) -> Plan:
+    return make_plan(
+        wanted or spec(),
+        sweep_id="s1",
+        now_ns=1,
+        dataset=DATASET,
+        variants=variants,
+        devices=devices,
+        canary=CANARY,
+    )
 
 
 def names(round_runs: tuple[RunSpec, ...]) -> Counter[tuple[str, str]]:
@@ -65,6 +90,49 @@ def test_devices_are_chosen_by_labels_of_either_side() -> None:
     assert chosen(site="lab", rack="1") == {"id-by-agent"}
     devices[1] = replace(labelled, labels={"site": "moved"})
     assert chosen(site="lab") == {"id-by-hand"}
+
+
+def test_devices_are_chosen_by_what_they_say_of_themselves() -> None:
+    named = [device("old"), device("new"), without_facts(device("unheard"))]
+    for at, (capabilities, memory) in enumerate(
+        [(("cpu:avx",), 1 << 30), (("cpu:avx2",), 4 << 30)]
+    ):
+        facts = named[at].facts
+        assert facts is not None
+        facts = replace(facts, capabilities=capabilities, memory_total_bytes=memory)
+        named[at] = replace(named[at], facts=facts)
+
+    def chosen(**selector: object) -> set[str]:
+        made = made_for(named, wanted=spec(devices=selector))
+        return {round_.device_id for round_ in made.rounds}
+
+    assert chosen() == {"id-old", "id-new"}
+    assert chosen(capabilities=["cpu:avx2"]) == {"id-new"}
+    assert chosen(memory_bytes=2 << 30) == {"id-new"}
+    with pytest.raises(SpecError, match="no active device matches"):
+        chosen(capabilities=["cpu:avx2", "cpu:sve"])
+
+
+def test_a_file_that_no_memory_of_the_device_holds_is_left_out() -> None:
+    small = device("small")
+    assert small.facts is not None
+    small = replace(small, facts=replace(small.facts, memory_total_bytes=1 << 20))
+    file = VARIANTS[1].files[MEDIA_ONNX]
+    large = replace(file, artifact=replace(file.artifact, size_bytes=3 << 20))
+    variants = [
+        replace(v, files={**v.files, MEDIA_ONNX: large}) if v is VARIANTS[1] else v
+        for v in VARIANTS
+    ]
+    made = made_for([small], variants)
+    told = {(s.variant, s.reason) for s in made.skipped if "memory" in s.reason}
+    assert told == {(VARIANTS[1].name, "its file has 3 MiB, the device 1 MiB of memory")}
+
+
+def test_a_file_of_an_earlier_version_is_the_same_file() -> None:
+    kept = json.loads(plan().sweep.spec_json)["devices"]
+    assert kept.keys() == {"names", "classes", "labels"}
+    told = plan(spec(devices={"memory_bytes": 1})).sweep.spec_json
+    assert json.loads(told)["devices"]["memory_bytes"] == 1
 
 
 def test_the_order_is_drawn_from_the_seed_and_differs_between_rounds() -> None:

@@ -137,11 +137,14 @@ def _choose_devices(spec: SweepSpec, devices: Sequence[DeviceRecord]) -> list[De
 
 
 def _matches_device(selector: DeviceSelector, device: DeviceRecord) -> bool:
-    device_class = device.facts.device_class if device.facts else ""
+    facts = device.facts
+    device_class = facts.device_class if facts else ""
     return (
         (not selector.names or any(fnmatch.fnmatchcase(device.name, p) for p in selector.names))
         and (not selector.classes or device_class in selector.classes)
         and all(device.all_labels.get(key) == value for key, value in selector.labels.items())
+        and set(selector.capabilities) <= set(facts.capabilities if facts else ())
+        and (facts.memory_total_bytes if facts else 0) >= selector.memory_bytes
     )
 
 
@@ -166,6 +169,7 @@ def _group_cells(
             if _is_excluded(spec, variant, runtime, device, scenario):
                 continue
             reason = absent or _why_unrunnable(variant, runtime, feeding)
+            reason = reason or _why_too_large(variant, runtime, device)
             if reason:
                 skipped.append(Skipped(device.name, variant.name, runtime.name, reason))
                 continue
@@ -217,6 +221,15 @@ def _why_unrunnable(variant: VariantRecord, runtime: RuntimeSpec, feeding: _Feed
     if feeding.inputs(variant, variant.files[media]) is None:
         return "nothing feeds it: name a dataset, or add it with --dataset or --inputs"
     return ""
+
+
+def _why_too_large(variant: VariantRecord, runtime: RuntimeSpec, device: DeviceRecord) -> str:
+    """Whether the disk has room the device itself knows best: its cache makes some."""
+    size = variant.files[MEDIA_BY_RUNTIME[runtime.name]].artifact.size_bytes
+    memory = device.facts.memory_total_bytes if device.facts else 0
+    if not 0 < memory < size:
+        return ""
+    return f"its file has {size / 2**20:.0f} MiB, the device {memory / 2**20:.0f} MiB of memory"
 
 
 def _is_excluded(

@@ -13,6 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from assay.controller.planning.cells import Skipped, make_cells
 from assay.controller.planning.spec import Limits, SweepSpec
@@ -41,6 +42,8 @@ _EVALUATE_NS = 5_000_000_000  # accuracy over a test set of thousands of samples
 
 POISON_DEVICES = 3
 """A variant whose runs failed for no reason of its own on so many devices is not retried."""
+# Of `[devices]`, since a later version.
+_LATER = ("capabilities", "memory_bytes")
 _STEADY_BLOCKS = 5
 _LABELS = frozenset({"synthetic_input", "outputs_nonfinite"})
 
@@ -241,7 +244,10 @@ def _round(
 def _normalised(spec: SweepSpec) -> dict[str, object]:
     """The file as it is compared with another: what stands in it only since a later version is not
     there where nobody set it."""
-    told: dict[str, object] = spec.model_dump(mode="json")
+    told: dict[str, Any] = spec.model_dump(mode="json")
+    told["devices"] = {
+        key: value for key, value in told["devices"].items() if value or key not in _LATER
+    }
     unset = {"dims": not spec.dims, "limits": spec.limits == Limits()}
     return {key: value for key, value in told.items() if not unset.get(key, False)}
 

@@ -35,6 +35,14 @@ class DeviceSelector(_Strict):
         default={},
         description="Labels, the agent's own or set by `assay device label`; all must match.",
     )
+    capabilities: list[str] = Field(
+        default=[],
+        description="What a device must say of itself (`assay device show`), e.g. `cpu:avx2`, "
+        "`gpu:nvidia`; all of it, word by word.",
+    )
+    memory_bytes: int = Field(
+        default=0, ge=0, description="The least main memory a device must have, bytes."
+    )
 
 
 class RuntimeChoice(_Strict):
