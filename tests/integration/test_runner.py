@@ -216,8 +216,15 @@ def test_temporary_files_are_removed(worker: Worker, tmp_path: Path) -> None:
     assert not (tmp_path / "tmp").exists()
 
 
-def test_a_worker_goes_before_the_agent_where_memory_is_short(worker: Worker) -> None:
-    body = "time.sleep(0.3); assert Path('/proc/self/oom_score_adj').read_text() == '1000\\n'\n"
+def test_a_worker_is_limited_and_goes_before_the_agent_where_memory_is_short(
+    worker: Worker,
+) -> None:
+    body = (
+        "import resource\n"
+        "time.sleep(0.3); assert Path('/proc/self/oom_score_adj').read_text() == '1000\\n'\n"
+        "assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)\n"
+        "assert resource.getrlimit(resource.RLIMIT_FSIZE) == (4 << 30, 4 << 30)\n"
+    )
     worker(body + write_report(failed("internal", "x")))
 
 
