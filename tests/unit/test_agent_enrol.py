@@ -133,6 +133,21 @@ def test_a_certificate_that_has_ended_may_be_enrolled_again_with_the_same_key(
     assert (len(desk.requests), len(keys)) == (2, 1)
 
 
+def test_a_token_of_a_ca_that_is_new_here_enrols_the_same_key_again(
+    desk: EnrolmentDesk, home: AgentHome, tmp_path: Path
+) -> None:
+    first = enrol(home, desk.address, token(desk), "pi5-a")
+    former = Authority(tmp_path / "former", NOW).certificate_pem.decode()
+    replace(first, ca_bundle_pem=former).store(home)
+    again = enrol(home, desk.address, token(desk), "pi5-a")
+    assert again.ca_bundle_pem == first.ca_bundle_pem
+    # While it was being replaced both were trusted: then nothing is to be done.
+    replace(first, ca_bundle_pem=former + first.ca_bundle_pem).store(home)
+    enrol(home, desk.address, token(desk), "pi5-a")
+    keys = {check_request(request.csr_pem).key_sha256 for request in desk.requests}
+    assert (len(desk.requests), len(keys)) == (2, 1)
+
+
 def test_a_lost_reply_is_asked_for_again_with_the_same_key(
     desk: EnrolmentDesk, home: AgentHome
 ) -> None:

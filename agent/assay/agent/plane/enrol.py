@@ -47,16 +47,16 @@ def enrol(home: AgentHome, controller: str, token_text: str, name: str) -> Ident
     """The identity in ``home``, bought with the token where there is none yet.
 
     A home that is enrolled with this controller already stays as it is, unless its certificate has
-    ended; one enrolled elsewhere is a :class:`UsageError`. May be repeated after any failure: the
-    key stays, and the controller knows a device by its key. Raises :class:`Unauthenticated`,
-    :class:`Unreachable`, :class:`ClockWrong`, :class:`AlreadyExists` and :class:`BadMessage` with
-    what to do about it.
+    ended or the token is of a CA it does not know; one enrolled elsewhere is a :class:`UsageError`.
+    May be repeated after any failure: the key stays, and the controller knows a device by its key.
+    Raises :class:`Unauthenticated`, :class:`Unreachable`, :class:`ClockWrong`,
+    :class:`AlreadyExists` and :class:`BadMessage` with what to do about it.
     """
     token = JoinToken.parse(token_text)
     home.create()
     with contextlib.suppress(NotFound):
         before = _enrolled_before(home, controller)
-        if not before.expired(time.time()):
+        if not before.expired(time.time()) and before.trusts(token.ca_sha256):
             _LOG.info("device was enrolled already", name=before.name, controller=controller)
             return before
     host, port = split_address(controller)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import ssl
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,6 +71,13 @@ class Identity:
         """Whether two thirds of the certificate's life are over."""
         begin = self.not_before_unix_s or self.not_after_unix_s - _LIFE_S
         return now_unix_s >= begin + (self.not_after_unix_s - begin) * 2 / 3
+
+    def trusts(self, ca_sha256: str) -> bool:
+        """Whether the CA of that hash (of its DER, hex) is one of those this device trusts."""
+        begin = "-----BEGIN CERTIFICATE-----"
+        each = self.ca_bundle_pem.split(begin)[1:]
+        ders = [ssl.PEM_cert_to_DER_cert((begin + one).strip()) for one in each]
+        return ca_sha256 in {hashlib.sha256(der).hexdigest() for der in ders}
 
     def credentials(self, home: AgentHome) -> Credentials:
         """What the device shows and trusts; :class:`CheckFailed` where its key is missing."""
