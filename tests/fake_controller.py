@@ -30,6 +30,7 @@ class FakeController(fleet_pb2_grpc.FleetServicer, blobs_pb2_grpc.BlobsServicer)
     raw_assignments: list[Any] = field(default_factory=list)
     next_sync_in_ns: int = 0
     drain: bool = False
+    passes_over: bool = False
     proto: int = PROTO
     blobs: dict[str, bytes] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
@@ -92,7 +93,9 @@ class FakeController(fleet_pb2_grpc.FleetServicer, blobs_pb2_grpc.BlobsServicer)
             held = {(each.round_id, each.fence) for each in request.attempts}
             wait_s = request.wait.ToNanoseconds() / 1e9
             self.changed.wait_for(lambda: self._wished() != held or not context.is_active(), wait_s)
-            reply = fleet_pb2.SyncResponse(proto=self.proto, drain=self.drain)
+            reply = fleet_pb2.SyncResponse(
+                proto=self.proto, drain=self.drain, passes_over=self.passes_over
+            )
             reply.next_sync_in.FromNanoseconds(self.next_sync_in_ns)
             reply.assignments.extend(convert.to_proto(each) for each in self.assignments)
             reply.assignments.extend(self.raw_assignments)

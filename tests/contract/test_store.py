@@ -975,6 +975,18 @@ class TestQueuesAndOutcomes:
         assert waiting.fail_queue(queue, 90, "queue_timeout: x") == ["r1"]
         assert waiting.last_work_ns("id-bench", "queue_timeout") == 50
 
+    def test_what_is_put_off_does_not_count_up_to_a_limit(self, waiting: Store) -> None:
+        grants = []
+        for uncounted in (2, 2, 0, 2, 2):
+            granted = lease(waiting)
+            waiting.release_round("r0", 0, 3, 40, "x", most_uncounted=2)
+            assert waiting.round("r0").grants == (grants[-1] if grants else 0) + 1, "an old fence"
+            waiting.release_round("r0", granted.fence, 3, 40, "x", most_uncounted=uncounted)
+            grants.append(waiting.round("r0").grants)
+        assert grants == [0, 0, 1, 2, 3], "two of them for nothing, and the fence grows"
+        found = waiting.round("r0")
+        assert (found.state, found.fence) == (RoundState.FAILED, 5)
+
     def test_a_queue_fails_whole_unless_somebody_came(self, waiting: Store) -> None:
         (queue,) = waiting.idle_queues()
         granted = lease(waiting)

@@ -482,7 +482,7 @@ def test_a_drop_is_no_timeout(bench: Bench) -> None:
 
 
 def test_a_round_over_the_days_bytes_goes_back_and_leaves_no_result(bench: Bench) -> None:
-    put_off: list[int] = []
+    put_off: list[tuple[str, int, int]] = []
 
     @contextlib.contextmanager
     def reserve(size: int, what: str) -> Iterator[None]:
@@ -491,7 +491,7 @@ def test_a_round_over_the_days_bytes_goes_back_and_leaves_no_result(bench: Bench
         yield
 
     bench.executor.fetcher.reserve = reserve
-    bench.executor.put_off = put_off.append
+    bench.executor.put_off = lambda *given: put_off.append(given)
     bench.files[ref_of(b"int8", "").digest] = b"int8"
     bench.book.accept(a_round(a_run("xfp32"), a_run("int8")), 0)
     bench.files[ref_of(b"xfp32", "").digest] = b"xfp32"
@@ -504,8 +504,24 @@ def test_a_round_over_the_days_bytes_goes_back_and_leaves_no_result(bench: Bench
         done.result(10)
     assert bench.book.held == ()
     assert bench.results == []
-    assert put_off == [704], "the file that did not fit counts once"
+    assert put_off == [("r1", 1, 704)], "the file that did not fit counts once"
     assert bench.cache.store.has(ref_of(b"xfp32", "").digest), "what has come stays for later"
+
+
+def test_while_bytes_are_waited_for_only_what_needs_none_is_run(bench: Bench) -> None:
+    put_off: list[int] = []
+    bench.executor.waits = lambda: True
+    bench.executor.put_off = lambda _round_id, _fence, size: put_off.append(size)
+    bench.cache.store.add_bytes(b"fp32", MEDIA_ONNX)
+    bench.work(a_round(a_run("fp32")))
+    assert (bench.results, put_off) == ([], [len(b"inputs")])
+    assert not [event for event in bench.events if event.startswith("read")]
+    bench.book.forget("r1")
+    bench.cache.store.add_bytes(b"inputs", MEDIA_NPZ)
+    # What is for a runtime that is not here is not fetched anyway.
+    bench.work(a_round(a_run("fp32"), a_run("int8", runtime="ncnn")))
+    codes = [result.failure and result.failure.code for result in bench.results]
+    assert (codes, put_off) == ([None, "runtime_absent"], [6])
 
 
 def test_what_no_day_has_room_for_fails_by_name(bench: Bench) -> None:

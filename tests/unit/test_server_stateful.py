@@ -44,6 +44,7 @@ class Board:
     held: dict[str, Round] = field(default_factory=dict)
     to_run: dict[str, list[int]] = field(default_factory=dict)
     spool: list[Entry] = field(default_factory=list)
+    put_off: dict[str, int] = field(default_factory=dict)
     sent: list[Entry] = field(default_factory=list)  # what a zombie may send again
 
 
@@ -73,6 +74,8 @@ class Plane:
         """One call, and what follows from its reply."""
         board = self.boards[name]
         request = fleet_pb2.SyncRequest(accepting=True, attempts=held_attempts(board))
+        for round_id, fence in board.put_off.items():
+            request.put_off.add(round_id=round_id, fence=fence)
         report = Report.of(f"id-{name}", request)
         answer = self.desk.known(report, request)
         rounds = (self.desk.arrive(report, request) if answer is None else answer).rounds
@@ -123,6 +126,18 @@ class Plane:
         sent = self.boards[name].sent
         outcomes = self.store.record(f"id-{name}", sent, self.now_ns)
         assert set(outcomes) <= {RecordOutcome.ALREADY_STORED}
+
+    def put_off(self, name: str) -> None:
+        """What it has not begun goes back until another day."""
+        board = self.boards[name]
+        for round_id, waiting in list(board.to_run.items()):
+            if len(waiting) == len(board.held[round_id].runs):
+                board.put_off[round_id] = board.held.pop(round_id).fence
+                del board.to_run[round_id]
+
+    def another_day(self, name: str) -> None:
+        """There is room for all of it."""
+        self.boards[name].put_off.clear()
 
     def lose_disk(self, name: str) -> None:
         """The card is swapped: the device knows of nothing."""
@@ -176,7 +191,7 @@ class Plane:
             assert r.superseded == (r.result.fence < rounds[r.result.round_id].fence)
         for round_id, record in rounds.items():
             assert record.fence >= self.fences.get(round_id, 0)
-            assert record.fence == record.grants <= MAX_GRANTS
+            assert record.grants <= min(record.fence, MAX_GRANTS)
             before = self.states.get(round_id)
             assert before not in ENDED or record.state is before, "what has ended stays ended"
             whole = counted[round_id] == len(record.runs)
@@ -225,6 +240,8 @@ EVENTS = [
     "lose_rounds",
     "partition",
     "stall",
+    "put_off",
+    "another_day",
     "look",
 ]
 HISTORIES = st.lists(

@@ -232,6 +232,31 @@ def test_a_spool_near_full_refuses_new_rounds(bench: Bench) -> None:
     assert len(bench.book.held) == 1
 
 
+def test_a_round_that_is_put_off_is_named_and_not_taken_again(bench: Bench) -> None:
+    put_off: list[tuple[str, int]] = []
+    bench.session.put_off = lambda: put_off
+    bench.session.may_take = lambda passes_over: passes_over or not put_off
+    bench.controller.assign(a_round())
+    bench.session.step()
+    put_off.append(("r1", 1))
+    bench.book.forget("r1")
+    bench.session.step()
+    sent = bench.controller.syncs[-1]
+    assert [(g.round_id, g.fence) for g in sent.put_off] == [("r1", 1)]
+    assert bench.book.held == (), "the reply was older than that"
+    assert not sent.accepting, "a controller that does not pass it over would grant it again"
+    bench.controller.passes_over = True
+    bench.controller.assign(a_round("r2"))
+    bench.session.step()
+    assert [each.round.round_id for each in bench.book.held] == ["r2"]
+    bench.session.step()
+    assert bench.controller.syncs[-1].accepting
+    put_off.clear()
+    bench.controller.assign(a_round(fence=2), a_round("r2"))
+    bench.session.step()
+    assert sorted(each.round.round_id for each in bench.book.held) == ["r1", "r2"]
+
+
 def test_a_lease_is_counted_from_receipt_and_ends_without_the_controller(bench: Bench) -> None:
     bench.controller.assign(a_round(lease_ns=10 * S))
     bench.session.step()

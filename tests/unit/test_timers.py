@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -130,10 +130,18 @@ class Plane:
         self.clockwork = Clockwork(self.store, presence, self.tally, clock)
         self.started_ns = self.now_ns
 
-    def sync(self, *held: Round, state: str = "ACCEPTED", quiet_s: int = 0) -> tuple[Round, ...]:
-        """One call of the device, which holds these."""
+    def sync(
+        self,
+        *held: Round,
+        state: str = "ACCEPTED",
+        quiet_s: int = 0,
+        put_off: Sequence[Round] = (),
+    ) -> tuple[Round, ...]:
+        """One call of the device, which holds these and has put those off."""
         request = fleet_pb2.SyncRequest(accepting=True)
         request.quiet_for.FromNanoseconds(quiet_s * S)
+        for round_ in put_off:
+            request.put_off.add(round_id=round_.round_id, fence=round_.fence)
         for round_ in held:
             for each in round_.runs:
                 request.attempts.add(
@@ -270,6 +278,53 @@ class TestStart:
         plane.now_ns += 120 * S
         (again,) = plane.sync()
         assert again.fence == 2
+
+
+class TestPutOff:
+    def test_a_grant_that_is_put_off_costs_nothing_and_the_next_round_comes(
+        self, plane: Plane
+    ) -> None:
+        (first,) = plane.sync()
+        plane.sync(first)
+        (second,) = plane.sync(put_off=[first])
+        assert (first.round_id, second.round_id) == ("r0", "r1")
+        assert plane.sync(put_off=[first, second]) == (), "nothing else waits"
+        assert plane.states() == [(RoundState.QUEUED, "put_off")] * 2
+        assert plane.troubles == {"put_off": 2}
+        assert [r.grants for r in plane.store.rounds("s1")] == [0, 0]
+        (again,) = plane.sync()
+        assert (again.round_id, again.fence) == ("r0", 2), "there is room"
+
+    def test_one_that_never_was_reported_ends_as_well(self, plane: Plane) -> None:
+        (first,) = plane.sync()
+        assert plane.sync(first, put_off=[first])[0].round_id == "r1", "still held, for a moment"
+
+    def test_an_old_grant_ends_no_new_one(self, plane: Plane) -> None:
+        (first,) = plane.sync()
+        plane.sync(first)
+        (again,) = plane.sync()
+        assert again.fence == 2
+        assert plane.sync(again, put_off=[first]) == (again,)
+
+    def test_it_is_counted_in_the_end(self, plane: Plane) -> None:
+        for _ in range(scheduler.MOST_PUT_OFF + 2):
+            (granted,) = plane.sync()
+            assert granted.round_id == "r0"
+            plane.sync(put_off=[granted, replace(granted, round_id="r1")])
+        assert plane.store.round("r0").grants == 2
+        (granted,) = plane.sync()
+        plane.sync(put_off=[granted, replace(granted, round_id="r1")])
+        assert plane.store.round("r0").state is RoundState.FAILED
+
+    def test_what_comes_after_all_that_is_put_off_is_granted(self, plane: Plane) -> None:
+        many = [waiting(f"m{i:02}", 2 + i) for i in range(40)]
+        plane.store.add_sweep(
+            sweep("s2", spec_json=FILE), [], [replace(r, sweep_id="s2") for r in many]
+        )
+        given: list[Round] = []
+        while granted := plane.sync(put_off=given):
+            given += granted
+        assert len({round_.round_id for round_ in given}) == len(given) == 42
 
 
 class TestLeaseAndQuiet:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.agent.plane.putoff import MOST, PutOff
 from assay.agent.plane.traffic import (
     CALL_BYTES,
     DayBytes,
@@ -200,6 +201,31 @@ def test_work_that_was_put_off_waits_for_its_room_over_a_restart(board: Board) -
     assert board.traffic.waits
     board.now_ns += 25 * HOUR_NS
     assert not board.traffic.waits
+
+
+class TestPutOff:
+    def test_the_first_is_waited_for_and_all_are_named_until_there_is_room(
+        self, board: Board
+    ) -> None:
+        board.traffic.count(0, 8_000_000)
+        put_off = PutOff(board.traffic)
+        assert put_off.grants() == () and put_off.may_take(False)
+        put_off.add("large", 1, 3_000_000)
+        put_off.add("small", 2, 1_000_000)
+        assert board.traffic.waits, "there is room for the small one: it would go first for ever"
+        assert put_off.grants() == (("large", 1), ("small", 2))
+        assert put_off.may_take(True)
+        assert not put_off.may_take(False), "an old controller would grant it until it fails"
+        board.now_ns += 25 * HOUR_NS
+        assert put_off.grants() == () and put_off.may_take(False)
+
+    def test_nothing_more_is_tried_with_so_many_put_off(self, board: Board) -> None:
+        board.traffic.count(0, LIMIT)
+        put_off = PutOff(board.traffic)
+        for number in range(MOST):
+            assert put_off.may_take(True)
+            put_off.add(f"r{number}", 1, 1_000_000)
+        assert not put_off.may_take(True)
 
 
 def test_a_whole_days_work_is_tried_again_although_syncs_go_on(board: Board) -> None:

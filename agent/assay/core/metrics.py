@@ -374,7 +374,7 @@ PLANE_METRICS: tuple[Metric, ...] = (
         "",
         ("code",),
         "Rounds that were taken back or failed as a whole: `queue_timeout`, `start_timeout`, "
-        "`lease_expired` or `given_up`.",
+        "`lease_expired`, `given_up` or `put_off`.",
     ),
     _counter(
         "assay_blob_bytes_total",

@@ -81,7 +81,8 @@ class RoundExecutor:
     ``announce`` is told how many nanoseconds a timed block will be quiet for, and whether it is
     not the first of its run; ``drain`` waits until results are handed over, at most the seconds
     given; ``scrapes`` counts requests to the agent's own /metrics so far; ``refused`` tells of
-    files, before they are fetched, which may not be used.
+    files, before they are fetched, which may not be used; ``put_off`` is given round, fence and
+    the bytes there was no room for; while the agent ``waits`` for such room nothing is fetched.
     """
 
     book: RoundBook
@@ -98,7 +99,8 @@ class RoundExecutor:
     on_released: Callable[[], None]
     scrapes: Callable[[], int] = lambda: 0
     refused: Refused = lambda _refs, _limit: {}
-    put_off: Callable[[int], None] = lambda _bytes: None
+    put_off: Callable[[str, int, int], None] = lambda _round_id, _fence, _bytes: None
+    waits: Callable[[], bool] = lambda: False
     clock: Clock = field(default_factory=Clock)
 
     def run(self, stop: threading.Event) -> None:
@@ -135,7 +137,8 @@ class RoundExecutor:
             _LOG.info("round was left", round_id=round_.round_id)
         except OverBudget as error:
             _LOG.warning("round was given back", round_id=round_.round_id, why=str(error))
-            self.put_off(max(error.wanted_bytes, missing_bytes(left, self.cache.store)))
+            wanted_bytes = max(error.wanted_bytes, missing_bytes(left, self.cache.store))
+            self.put_off(round_.round_id, round_.fence, wanted_bytes)
             return True
         finally:
             self.cache.unpin(round_.round_id)
@@ -151,6 +154,8 @@ class RoundExecutor:
         limit = Limit(cancel, round_.fetch_ns, self.clock.boottime_ns)
         here = {facts.name for facts in self.facts().runtimes}
         wanted = [run for run in runs if run.runtime.name in here]
+        if self.waits() and (missing := missing_bytes(wanted, self.cache.store)):
+            raise OverBudget(f"{missing} bytes of its files wait for another day's", missing)
         for run in wanted:
             # Asking for signatures takes time too: the round has begun.
             self._advance(round_, run, AttemptState.FETCHING)

@@ -30,6 +30,7 @@ from assay.agent.plane.jobs import RoundExecutor
 from assay.agent.plane.knock import knock
 from assay.agent.plane.link import Link
 from assay.agent.plane.pulse import Pulse, longest_wait_s
+from assay.agent.plane.putoff import PutOff
 from assay.agent.plane.quiet import QuietWindow
 from assay.agent.plane.renewal import Renewal, ask_by_child
 from assay.agent.plane.report import Reporter
@@ -105,6 +106,7 @@ class Agent:
         self._traffic = Traffic(
             home.traffic, config.daily_bytes, source.current().boot_id, self._clock.boottime_ns
         )
+        self._put_off = PutOff(self._traffic)
         self._link = Link(
             lambda: self._dial(self._identity.fleet_address),
             lambda: self._dial(self._identity.blobs_address),
@@ -124,7 +126,9 @@ class Agent:
             facts=lambda: self._with_notes(source.current()),
             health=health.read,
             refuse=self._refuse,
-            draining=lambda: Drain(home).marked or self._traffic.waits,
+            draining=lambda: Drain(home).marked,
+            may_take=self._put_off.may_take,
+            put_off=self._put_off.grants,
             on_back=lambda: self._reporter.wake(),
             pulse=self._after_step,
             wait_s=longest_wait_s(notifier.watchdog_s),
@@ -245,7 +249,8 @@ class Agent:
             on_released=self._on_released,
             scrapes=lambda: self._exporter.scrapes if self._exporter is not None else 0,
             refused=unsigned(config.trusted_publishers, self._link.signatures),
-            put_off=self._traffic.put_off,
+            put_off=self._put_off.add,
+            waits=lambda: self._traffic.waits,
             clock=self._clock,
         )
 

@@ -18,6 +18,7 @@ from assay.agent.clock import Clock
 from assay.agent.plane.decide import Actions, decide, next_lease_end_ns, run_out
 from assay.agent.plane.identity import Identity
 from assay.agent.plane.link import Link
+from assay.agent.plane.putoff import Grant
 from assay.agent.plane.quiet import QuietWindow, Stopping
 from assay.agent.plane.rounds import HeldRound, RoundBook
 from assay.agent.plane.spool import Spool
@@ -54,8 +55,9 @@ _FINAL = (PermissionDenied, Unauthenticated, VersionMismatch)
 class Session:
     """One device's side of ``Fleet.Sync``; :meth:`run` belongs to one thread, :meth:`announce` to
     whoever measures. ``refuse`` is given rounds this version cannot read, with the reason;
-    ``draining`` tells whether nothing new may be taken; ``pulse`` hears after each step whether the
-    controller answered (None where it was not waited for).
+    ``draining`` tells whether nothing new may be taken, ``may_take`` whether something may, given
+    whether the controller passes over the grants that are ``put_off``; ``pulse`` hears after each
+    step whether the controller answered (None where it was not waited for).
 
     ``wait_s`` is how long a reply may be held back while there is nothing new.
     """
@@ -69,6 +71,8 @@ class Session:
     health: Callable[[], fleet_pb2.Health]
     refuse: Callable[[job_pb2.Round, str], None]
     draining: Callable[[], bool] = lambda: False
+    may_take: Callable[[bool], bool] = lambda _passes_over: True
+    put_off: Callable[[], Sequence[Grant]] = tuple
     on_back: Callable[[], None] = lambda: None
     pulse: Callable[[bool | None], None] = lambda _answered: None
     clock: Clock = field(default_factory=Clock)
@@ -77,6 +81,7 @@ class Session:
     assigned: int = -1
     _backoff: Backoff = field(init=False)
     _answered: bool | None = None
+    _passes_over: bool = False
     _failures: int = 0
     _clock_wrong: ClockWrong | None = None
     _bell: threading.Event = field(default_factory=threading.Event)
@@ -185,7 +190,8 @@ class Session:
         return reply
 
     def _accepting(self) -> bool:
-        return not (self.spool.near_full or self.draining())
+        ready = not (self.spool.near_full or self.draining())
+        return ready and self.may_take(self._passes_over)
 
     def _nothing_left(self) -> bool:
         return self.assigned == 0 and not self.book.held and not self.spool.entries
@@ -196,6 +202,10 @@ class Session:
             proto_max=PROTO,
             health=self.health(),
             attempts=_attempts(self.book.held),
+            put_off=[
+                fleet_pb2.Grant(round_id=round_id, fence=fence)
+                for round_id, fence in self.put_off()
+            ],
             accepting=self._accepting(),
             wait=Duration(),
         )
@@ -207,7 +217,14 @@ class Session:
 
     def _apply(self, reply: fleet_pb2.SyncResponse) -> None:
         with self._applying:
-            wished = self._readable(reply.assignments)
+            self._passes_over = reply.passes_over
+            given_back = dict(self.put_off())
+            # A reply that is older than the giving back may still name the grant.
+            wished = [
+                round_
+                for round_ in self._readable(reply.assignments)
+                if given_back.get(round_.round_id) != round_.fence
+            ]
             accepting = self._accepting() and not reply.drain
             now_ns = self.clock.boottime_ns()
             self._act(decide(self.book.held, wished, now_ns, accepting=accepting))

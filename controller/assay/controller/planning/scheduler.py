@@ -21,6 +21,9 @@ _S = 1_000_000_000
 MAX_GRANTS = 3
 """A round that was granted this often and never came back whole has failed."""
 
+MOST_PUT_OFF = 100
+"""So many grants of a round may be put off by its device without counting."""
+
 DELIVERY_NS = 60 * _S
 """A lease runs on the device from receipt; the controller waits this much longer before it takes
 the round back, and expires nothing for as long after its own start."""
@@ -66,18 +69,24 @@ def negotiate(proto_min: int, proto_max: int) -> int:
     )
 
 
-def reconcile(leased: Iterable[HeldRound], reported: Collection[Key]) -> Reconciliation:
+def reconcile(
+    leased: Iterable[HeldRound], reported: Collection[Key], put_off: Collection[Key] = ()
+) -> Reconciliation:
     """Compares what is leased to a device with what it reports.
 
     A grant it does not report was lost with the device's memory if the device had reported it
     before (its attempts' keys are burnt, so it needs a new fence), and merely has not arrived yet
-    if it had not. A cancelled grant has ended once it is not reported.
+    if it had not. A cancelled grant has ended once it is not reported, one that is ``put_off`` has
+    in any case.
     """
     accepted: list[Key] = []
     ended: list[Key] = []
     kept: list[Round] = []
     for held in leased:
         key = (held.round.round_id, held.round.fence)
+        if key in put_off:
+            ended.append(key)
+            continue
         if key in reported:
             if not held.accepted:
                 accepted.append(key)
@@ -89,14 +98,18 @@ def reconcile(leased: Iterable[HeldRound], reported: Collection[Key]) -> Reconci
     return Reconciliation(tuple(accepted), tuple(ended), tuple(kept))
 
 
-def choose(queued: Sequence[Key], spooled: Collection[Key]) -> str | None:
-    """The round to grant next: the first in order whose results are not already on their way.
+def choose(
+    queued: Sequence[Key], spooled: Collection[Key], put_off: Collection[Key] = ()
+) -> str | None:
+    """The round to grant next: the first in order whose results are not already on their way and
+    which its device has not put off, in whichever grant.
 
     ``spooled`` are the grants the device has finished measuring. Such a round may be back in the
     queue because its lease ran out during a partition; granting it anew would throw away results
     that only wait to be sent.
     """
-    return next((key[0] for key in queued if key not in spooled), None)
+    later = {round_id for round_id, _ in put_off}
+    return next((key[0] for key in queued if key not in spooled and key[0] not in later), None)
 
 
 def next_sync_in_s(*, devices: int, holding: bool, long_poll: bool, rng: random.Random) -> float:

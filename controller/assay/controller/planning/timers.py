@@ -20,12 +20,15 @@ QUEUE_TIMEOUT = "queue_timeout"
 START_TIMEOUT = "start_timeout"
 LEASE_EXPIRED = "lease_expired"
 GIVEN_UP = "given_up"
+PUT_OFF = "put_off"
 TROUBLES: Mapping[str, str] = {
     QUEUE_TIMEOUT: "its device took nothing for as long as `queue_s` allows; not tried again "
     "before `assay sweep resume`",
     START_TIMEOUT: "its device held it and did not begin within `start_s`; granted anew",
     LEASE_EXPIRED: "its lease ran out; granted anew",
     GIVEN_UP: "its device no longer had it; granted anew",
+    PUT_OFF: "its files are more than its device's line may carry today; granted anew once there "
+    "is room, and not counted",
 }
 """What may go wrong with a round as a whole, and what follows."""
 
@@ -82,6 +85,11 @@ def queue_trouble(device: DeviceRecord, limits: Limits) -> str:
 def given_up_trouble() -> str:
     """What is written beside a round that its device no longer reports."""
     return f"{GIVEN_UP}: its device no longer had it"
+
+
+def put_off_trouble() -> str:
+    """What is written beside a round whose files its device cannot fetch today."""
+    return f"{PUT_OFF}: its files are more than is left of its device's daily_bytes"
 
 
 def start_trouble(limit_ns: int) -> str:

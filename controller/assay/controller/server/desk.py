@@ -35,19 +35,28 @@ _MEASURED = (
     fleet_pb2.ATTEMPT_STATE_SEALED,
 )
 
+_MOST_PUT_OFF = 500
+
 _log = log.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a device says in one Sync: the grants it holds, those of them that it has begun, those
-    that are measured to the end and only wait to be sent, and whether it takes more."""
+    that are measured to the end and only wait to be sent, whether it takes more, and the grants it
+    has given back until another day."""
 
     device_id: str
     held: frozenset[Key]
     begun: frozenset[Key]
     spooled: frozenset[Key]
     accepting: bool
+    put_off: frozenset[Key] = frozenset()
+
+    @property
+    def takes_any(self) -> bool:
+        """Whether it takes whatever waits for it, so that any of it is news."""
+        return self.accepting and not self.put_off
 
     @classmethod
     def of(cls, device_id: str, request: fleet_pb2.SyncRequest) -> Report:
@@ -61,6 +70,7 @@ class Report:
             frozenset(begun),
             frozenset(held - under_way),
             request.accepting,
+            frozenset((g.round_id, g.fence) for g in request.put_off[:_MOST_PUT_OFF]),
         )
 
 
@@ -107,17 +117,17 @@ class Desk:
         What the device no longer holds is settled only here, on arrival: later, while the call
         waits, its report is no longer news.
         """
-        standing = self._standing(report.device_id)
+        standing = self._standing(report)
         device = standing.device
         facts = request.device if request.HasField("device") else None
         now_ns, quiet_ns = self.now_ns(), _quiet_ns(request, standing.leased)
         if self.presence.note(device.device_id, facts, quiet_ns, now_ns):
             self._quarantine(device)
         self.presence.vitals.note(device.device_id, request, now_ns, quiet_ns)
-        found = scheduler.reconcile(standing.leased, report.held)
+        found = scheduler.reconcile(standing.leased, report.held, report.put_off)
         for round_id, fence in found.accepted:
             self.store.accept_round(round_id, fence)
-        ended = {key: timers.given_up_trouble() for key in found.ended}
+        ended = {key: _end_trouble(key, report) for key in found.ended}
         ended |= self._not_begun(report, found.kept)
         if not ended:
             rounds = found.kept or self._grant(report, standing.queued)
@@ -128,20 +138,22 @@ class Desk:
 
     def look(self, report: Report) -> Answer:
         """The same after a wait, without taking the old report for a new one."""
-        standing = self._standing(report.device_id)
+        standing = self._standing(report)
         kept = tuple(held.round for held in standing.leased if not held.cancelled)
         return Answer(kept or self._grant(report, standing.queued), _drains(standing.device))
 
-    def _standing(self, device_id: str) -> Standing:
+    def _standing(self, report: Report) -> Standing:
         try:
-            standing = self.store.standing(device_id)
+            standing = self.store.standing(report.device_id, len(report.put_off))
         except NotFound:
-            raise stranger(device_id) from None
+            raise stranger(report.device_id) from None
         heard(standing.device)
         return standing
 
     def _grant(self, report: Report, queued: Sequence[Key]) -> tuple[Round, ...]:
-        round_id = scheduler.choose(queued, report.spooled) if report.accepting else None
+        if not report.accepting:
+            return ()
+        round_id = scheduler.choose(queued, report.spooled, report.put_off)
         if round_id is None:
             return ()
         planned = self.store.round(round_id)
@@ -174,7 +186,14 @@ class Desk:
         return {(r.round_id, r.fence): timers.start_trouble(r.start_ns) for r in late}
 
     def _take_back(self, device: Admission, grant: Key, trouble: str) -> None:
-        state = self.store.release_round(*grant, scheduler.MAX_GRANTS, self.now_ns(), trouble)
+        uncounted = trouble == timers.put_off_trouble()
+        state = self.store.release_round(
+            *grant,
+            scheduler.MAX_GRANTS,
+            self.now_ns(),
+            trouble,
+            most_uncounted=scheduler.MOST_PUT_OFF if uncounted else 0,
+        )
         if state is None or state is RoundState.CANCELLED:
             return
         self.tally.troubled(timers.trouble_code(trouble))
@@ -203,6 +222,12 @@ def _quarantined(device: DeviceRecord) -> DeviceRecord:
     if device.state is DeviceState.REVOKED:
         return device
     return replace(device, state=DeviceState.QUARANTINED)
+
+
+def _end_trouble(grant: Key, report: Report) -> str:
+    if grant in report.put_off:
+        return timers.put_off_trouble()
+    return timers.given_up_trouble()
 
 
 def _quiet_ns(request: fleet_pb2.SyncRequest, leased: Sequence[HeldRound]) -> int:

@@ -65,7 +65,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
             answer = await self._blocking(lambda: self._desk.arrive(report, request))
         wait_s = min(request.wait.ToNanoseconds() / 1e9, MAX_WAIT_S)
         if wait_s > 0 and not _is_news(answer.rounds, report):
-            await self._room.until_news(device_id, _keys(answer.rounds), report.accepting, wait_s)
+            await self._room.until_news(device_id, _keys(answer.rounds), report.takes_any, wait_s)
             answer = self._desk.at_rest(device_id)
             if answer is None:
                 answer = await self._blocking(lambda: self._desk.look(report))
@@ -117,6 +117,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
             next_sync_in=_duration(next_s),
             assignments=[cast(job_pb2.Round, to_proto(round_)) for round_ in answer.rounds],
             drain=answer.drain,
+            passes_over=True,
         )
 
 

@@ -165,8 +165,9 @@ class Store(Protocol):
         """Name and state of a device by its id; cheap, for every call."""
         ...
 
-    def standing(self, device_id: str) -> Standing:
-        """All that one Sync is decided by, in one transaction."""
+    def standing(self, device_id: str, beyond: int = 0) -> Standing:
+        """All that one Sync is decided by, in one transaction; of the queue the first 20 rounds and
+        as many more as ``beyond``."""
         ...
 
     def resting(self) -> Mapping[str, Admission]:
@@ -192,10 +193,18 @@ class Store(Protocol):
         ...
 
     def release_round(
-        self, round_id: str, fence: int, max_grants: int, now_ns: int, trouble: str = ""
+        self,
+        round_id: str,
+        fence: int,
+        max_grants: int,
+        now_ns: int,
+        trouble: str = "",
+        *,
+        most_uncounted: int = 0,
     ) -> RoundState | None:
         """Ends a lease whose device no longer holds it: back to QUEUED (FAILED after ``max_grants``
-        grants), or CANCELLED where the sweep is; None where the fence is not the current one."""
+        grants), or CANCELLED where the sweep is; None where the fence is not the current one. The
+        grant does not count where fewer than ``most_uncounted`` grants of the round did not."""
         ...
 
     def finish_round(self, round_id: str, fence: int, state: RoundState, now_ns: int) -> bool:

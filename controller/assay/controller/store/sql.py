@@ -215,9 +215,9 @@ class SqlStore:
     def revision(self) -> int | None:
         return self._revisions.now() if self._engine.dialect.name == "sqlite" else None
 
-    def standing(self, device_id: str) -> Standing:
+    def standing(self, device_id: str, beyond: int = 0) -> Standing:
         with reading(self._engine) as tx:
-            return leases.standing(tx, device_id)
+            return leases.standing(tx, device_id, beyond)
 
     def leases(self, device_id: str) -> list[HeldRound]:
         with reading(self._engine) as tx:
@@ -232,10 +232,19 @@ class SqlStore:
             leases.accept(tx, round_id, fence)
 
     def release_round(
-        self, round_id: str, fence: int, max_grants: int, now_ns: int, trouble: str = ""
+        self,
+        round_id: str,
+        fence: int,
+        max_grants: int,
+        now_ns: int,
+        trouble: str = "",
+        *,
+        most_uncounted: int = 0,
     ) -> RoundState | None:
         with writing(self._engine) as tx:
-            return leases.release(tx, round_id, fence, max_grants, now_ns, trouble)
+            return leases.release(
+                tx, round_id, fence, max_grants, now_ns, trouble, most_uncounted
+            )
 
     def finish_round(self, round_id: str, fence: int, state: RoundState, now_ns: int) -> bool:
         with writing(self._engine) as tx:

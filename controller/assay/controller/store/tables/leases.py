@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     CursorResult,
+    Integer,
     Row,
     String,
     and_,
@@ -88,7 +89,9 @@ _HELD = (
     .where(rounds.c.device_id == _DEVICE, rounds.c.state == RoundState.LEASED.value)
     .order_by(rounds.c.round_id)
 )
-_QUEUE_START = _QUEUE.with_only_columns(rounds.c.round_id, rounds.c.fence).limit(_QUEUE_HEAD)
+_QUEUE_START = _QUEUE.with_only_columns(rounds.c.round_id, rounds.c.fence).limit(
+    bindparam("head", type_=Integer)
+)
 
 
 def admission(tx: Connection, device_id: str) -> Admission:
@@ -99,9 +102,9 @@ def admission(tx: Connection, device_id: str) -> Admission:
     return Admission(device_id, row.name, DeviceState(row.state), Duty(row.duty))
 
 
-def standing(tx: Connection, device_id: str) -> Standing:
+def standing(tx: Connection, device_id: str, beyond: int) -> Standing:
     """All that one Sync is decided by."""
-    queue = tx.execute(_QUEUE_START, {"device_id": device_id})
+    queue = tx.execute(_QUEUE_START, {"device_id": device_id, "head": _QUEUE_HEAD + beyond})
     return Standing(
         device=admission(tx, device_id),
         leased=tuple(held(tx, device_id)),
@@ -199,9 +202,16 @@ def finish(tx: Connection, round_id: str, fence: int, state: RoundState, now_ns:
 
 
 def release(
-    tx: Connection, round_id: str, fence: int, max_grants: int, now_ns: int, trouble: str
+    tx: Connection,
+    round_id: str,
+    fence: int,
+    max_grants: int,
+    now_ns: int,
+    trouble: str,
+    most_uncounted: int,
 ) -> RoundState | None:
     """Ends a lease whose device no longer holds it."""
+    _uncount(tx, round_id, fence, most_uncounted)
     held_now = rounds.c.state == RoundState.LEASED.value
     row = _locked(tx, rounds.c.round_id == round_id, rounds.c.fence == fence, held_now).first()
     return None if row is None else _take_back(tx, [row], max_grants, now_ns, trouble)[round_id]
@@ -291,6 +301,20 @@ def _grant(tx: Connection, row: Row[Any], box: LeaseBox, now_ns: int) -> Round:
         .values(superseded=True)
     )
     return granted
+
+
+def _uncount(tx: Connection, round_id: str, fence: int, most: int) -> None:
+    """The grant of this fence does not count, where fewer than ``most`` of its round did not."""
+    tx.execute(
+        update(rounds)
+        .where(
+            rounds.c.round_id == round_id,
+            rounds.c.fence == fence,
+            rounds.c.state == RoundState.LEASED.value,
+            rounds.c.fence - rounds.c.grants < most,
+        )
+        .values(grants=rounds.c.grants - 1)
+    )
 
 
 def _insert_attempts(tx: Connection, device_id: str, granted: Round) -> None:
