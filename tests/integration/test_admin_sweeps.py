@@ -20,7 +20,7 @@ from assay.controller.admin.access import load_identity, opened_office
 from assay.controller.admin.base import Administration
 from assay.controller.admin.remote import RemoteOffice
 from assay.controller.admin.sweeping import Here
-from assay.controller.admin.views import SweepFile, SweepLook
+from assay.controller.admin.views import Exported, ExportOrder, SweepFile, SweepLook
 from assay.controller.home import Home
 from assay.controller.identity.enrol import create_token
 from assay.controller.records import AuditRecord, Role, SweepState
@@ -165,7 +165,12 @@ def of(store: Store, actor: str) -> AuditRecord:
 
 class TestOverTheWire:
     def test_an_operator_plans_runs_watches_and_reads_a_sweep(
-        self, controller: ControllerProcess, store: Store, board: Board, at_port: AtPort
+        self,
+        controller: ControllerProcess,
+        store: Store,
+        board: Board,
+        at_port: AtPort,
+        tmp_path: Path,
     ) -> None:
         office, file = at_port("oscar", Role.OPERATOR), sweep_file(board, rounds=2)
         name = f"s-{board.name}"
@@ -197,6 +202,15 @@ class TestOverTheWire:
         here = Here(controller.home, store)
         assert office.report(name, markdown=True) == here.report(name, markdown=True)
         assert office.report(name).startswith(b"<!doctype html>")
+        assert office.report(name, markdown=True, force=True) == here.report(
+            name, markdown=True, force=True
+        )
+        for form in ("csv", "parquet", "json", "mlperf"):
+            order, paths = ExportOrder(name, form), [tmp_path / f"{at}.{form}" for at in "ab"]
+            assert office.export(order, paths[0]) == here.export(order, paths[1]) == Exported(6, 0)
+            assert paths[0].read_bytes() == paths[1].read_bytes()
+        latest = store.results(sweep_id=started.sweep.sweep_id)[-1]
+        assert office.result(latest.attempt_id) == latest
         assert of(store, "oscar").origin == "127.0.0.1"
         assert told(store, "oscar")[:4] == [
             ("sweep plan", "lab.toml", "ok"),
@@ -271,7 +285,7 @@ class TestOverTheWire:
         with pytest.raises(Unauthenticated, match="was revoked"):
             list(looks)
 
-    def test_what_is_not_there_is_told(self, at_port: AtPort) -> None:
+    def test_what_is_not_there_is_told(self, at_port: AtPort, tmp_path: Path) -> None:
         office = at_port("nora", Role.OPERATOR)
         calls: list[Callable[[], object]] = [
             lambda: office.resume_sweep("ghost"),
@@ -280,10 +294,12 @@ class TestOverTheWire:
             lambda: office.rounds("ghost"),
             lambda: office.results("ghost"),
             lambda: office.report("ghost"),
+            lambda: office.export(ExportOrder("ghost", "csv"), tmp_path / "out"),
         ]
         for call in calls:
             with pytest.raises(NotFound, match="no sweep 'ghost'"):
                 call()
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from assay.core.encoding import Encoding, decoded
 from assay.core.errors import AlreadyExists, PermissionDenied, Unauthenticated, Unreachable
 from assay.core.model import MEDIA_ONNX
 from assay.v1 import blobs_pb2, fleet_pb2
-from tests.plane import queued, sweep
+from tests.plane import device, facts, queued, sweep
 from tests.plane_client import ANY_PORTS, Board, ControllerProcess, Key, controller_process, enrol
 
 _NUMBERS = itertools.count()
@@ -341,3 +341,15 @@ def test_a_ca_is_replaced_while_devices_stay(tmp_path: Path) -> None:
         with Board(enrolled, key) as board:
             assert board.sync().proto == 1
         store.close()
+
+
+def test_a_list_of_a_large_fleet_arrives(
+    controller: ControllerProcess, store: Store, socket_office: Administration, identity: Any
+) -> None:
+    """More than the 4 MiB that other calls may answer."""
+    told = replace(facts(), kernel="x" * 500_000)
+    for number in range(12):
+        store.add_device(device(f"large-{number}", facts=told))
+    with opened_office(controller.serving().admin_address, str(identity("lea", Role.VIEWER))) as it:
+        for office in (socket_office, it):
+            assert sum(d.facts == told for d in office.devices()) == 12

@@ -47,7 +47,7 @@ from assay.core.errors import (
     UsageError,
 )
 from assay.v1 import admin_pb2
-from tests.plane import S, device, queued, sweep
+from tests.plane import S, device, queued, reported, result, sweep
 from tests.plane_client import Key
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -210,6 +210,29 @@ class TestRoles:
         assert not any(secret in str(entry) for entry in store.audit(10))
         (listed,) = boss.tokens()
         assert (listed.secret_sha256, listed.approval, listed.uses_left) == ("", True, 2)
+
+    def test_what_is_done_is_not_cancelled_any_more(self, home: Home, store: Store) -> None:
+        store.set_sweep_state("s1", SweepState.DONE)
+        with pytest.raises(UsageError, match="is done"):
+            office(home, store).cancel_sweep("s1")
+        assert store.sweep("s1").state is SweepState.DONE
+
+    def test_a_result_is_found_by_the_beginning_of_its_attempt(
+        self, home: Home, store: Store
+    ) -> None:
+        granted = store.lease_round("id-bench", 100 * S, 1)
+        assert granted is not None
+        both = [result(granted, position) for position in (0, 1)]
+        viewer, first = office(home, store, Role.VIEWER), both[0].attempt_id
+        store.record("id-bench", [reported(both[0])], 2)
+        assert viewer.result(first[:-1]) == store.result(first)
+        store.record("id-bench", [reported(both[1])], 2)
+        assert viewer.result(first) == store.result(first)
+        with pytest.raises(UsageError, match="could be any of"):
+            viewer.result(first[:-1])
+        with pytest.raises(NotFound):
+            viewer.result("ghost")
+        assert [e.action for e in store.audit(10)] == ["result show"] * 4
 
     def test_a_priority_has_bounds(self, home: Home, store: Store) -> None:
         office(home, store).prioritise_sweep("s1", -1000)

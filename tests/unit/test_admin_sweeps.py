@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import grpc
 import pytest
 
 from assay.controller.admin.aside import Aside
 from assay.controller.admin.looks import SweepLooks, watched
-from assay.controller.admin.views import SweepFile
+from assay.controller.admin.remote import RemoteOffice
+from assay.controller.admin.sweeping import Here
+from assay.controller.admin.views import Exported, ExportOrder, SweepFile
 from assay.controller.admin.wire import is_markdown, look_message, look_of
 from assay.controller.home import Home
 from assay.controller.records import ResultRecord, SweepState
 from assay.controller.server.admin import _result_batches
+from assay.controller.server.exports import Exports
 from assay.controller.server.running import sole_controller
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.controller.terminal.follow import follow
 from assay.core.channel import MAX_REPORT_BYTES
-from assay.core.errors import AssayError, BadMessage, NotFound, SpecError, Unreachable
+from assay.core.errors import (
+    AssayError,
+    BadMessage,
+    NotFound,
+    SpecError,
+    Unreachable,
+    UsageError,
+    VersionMismatch,
+)
+from assay.v1 import admin_pb2
 from tests.factories import make_result
 from tests.plane import S, cell, device, queued, reported, result, sweep
 
@@ -104,6 +120,17 @@ class TestAside:
         with pytest.raises(NotFound, match="no sweep 'ghost'"):
             aside.report("ghost", markdown=True)
 
+    def test_a_file_of_results_is_the_one_made_here(
+        self, home: Home, store: Store, tmp_path: Path
+    ) -> None:
+        measure(store, 0)
+        order, here = ExportOrder("s1", "json", samples=True), tmp_path / "here.json"
+        made = Aside(home).export(order, tmp_path / "aside.json")
+        assert made == Here(home, store).export(order, here) == Exported(1, 0)
+        assert (tmp_path / "aside.json").read_bytes() == here.read_bytes()
+        with pytest.raises(UsageError, match="no place for raw samples"):
+            Here(home, store).export(replace(order, file_format="csv"), here)
+
     def test_one_that_takes_too_long_is_ended(self, home: Home) -> None:
         aside = Aside(home, longest_s=0.01)
         with pytest.raises(AssayError, match="crashed or took too long"):
@@ -114,6 +141,54 @@ class TestAside:
         aside.close()
         with pytest.raises(AssayError, match="is stopping"):
             aside.report("s1", markdown=True)
+
+
+class TestFromElsewhere:
+    @pytest.fixture
+    def office(self) -> Iterator[RemoteOffice]:
+        made = RemoteOffice(grpc.insecure_channel("unix:/nobody"))
+        yield made
+        made.close()
+
+    def test_a_controller_that_cannot_force_is_not_taken_for_one_that_did(
+        self, office: RemoteOffice
+    ) -> None:
+        plain = admin_pb2.GetReportResponse(data=b"report")
+        office._stub = cast(Any, SimpleNamespace(GetReport=lambda *_, **__: iter([plain])))
+        assert office.report("s1") == b"report"
+        with pytest.raises(VersionMismatch, match="--force"):
+            office.report("s1", force=True)
+
+    def test_a_file_that_breaks_off_is_not_left(self, office: RemoteOffice, tmp_path: Path) -> None:
+        def broken(*_: object, **__: object) -> Iterator[admin_pb2.ExportResultsResponse]:
+            yield admin_pb2.ExportResultsResponse(results=2)
+            yield admin_pb2.ExportResultsResponse(data=b"half")
+            raise Unreachable("gone")
+
+        office._stub = cast(Any, SimpleNamespace(ExportResults=broken))
+        with pytest.raises(Unreachable):
+            office.export(ExportOrder("s1", "csv"), tmp_path / "out.csv")
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("left_s", [None, 1e9])
+def test_a_file_is_made_only_for_a_call_that_ends(home: Home, left_s: float | None) -> None:
+    async def place() -> None:
+        async with Exports(home).place(SimpleNamespace(time_remaining=lambda: left_s)):
+            pytest.fail("a place was given")
+
+    with pytest.raises(UsageError, match="deadline"):
+        asyncio.run(place())
+
+
+def test_what_a_killed_controller_left_is_removed(home: Home) -> None:
+    async def made(left_s: float) -> Path:
+        async with Exports(home).place(SimpleNamespace(time_remaining=lambda: left_s)) as path:
+            path.write_text("x")
+            assert Exports(home) and not path.exists()
+        return path.parent
+
+    assert not asyncio.run(made(10.0)).exists()
 
 
 def test_results_go_in_messages_of_a_mebibyte() -> None:

@@ -217,10 +217,6 @@ class TestReport:
             assert invoke("report", "demo", "--force", "-o", str(tmp_path / name)).exit_code == 0
             assert "ompared although" in (tmp_path / name).read_text()
 
-    def test_force_is_for_where_the_controller_runs(self) -> None:
-        done = invoke("report", "demo", "--force", "--controller", "unix:/nobody")
-        assert isinstance(done.exception, UsageError) and "--force" in str(done.exception)
-
 
 class TestStoreCheck:
     """`assay store check` beside an open store, as beside a controller."""

@@ -78,6 +78,9 @@ class Context:
     def peer(self) -> str:
         return "unix:"
 
+    def time_remaining(self) -> float:
+        return 30.0
+
 
 class NoWaiting(WaitingRoom):
     """Long-polls that end at once."""

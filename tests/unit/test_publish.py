@@ -103,6 +103,14 @@ class TestCommands:
         done("remove", envelope_id)
         assert rows("list") == []
         assert refused(NotFound, "show", envelope_id)
+        assert refused(NotFound, "remove", envelope_id)
+        told = [(entry.action, entry.subject, entry.outcome) for entry in store.audit(9)]
+        assert told == [
+            ("publish add", f"{envelope_id} June", "ok"),
+            ("publish add", f"{envelope_id} June", "ok"),
+            ("publish remove", envelope_id, "ok"),
+            ("publish remove", envelope_id, "not_found"),
+        ]
 
     def test_a_signature_is_verified_where_its_owner_is(self, home: Home, tmp_path: Path) -> None:
         for name in ("key", "other"):

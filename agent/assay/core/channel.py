@@ -13,7 +13,7 @@ import ipaddress
 import random
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -33,6 +33,8 @@ dial, so that NAT, port forwarding and changed addresses do not matter; the CA i
 own, so the name says no less than a host name would."""
 
 MAX_MESSAGE_BYTES = 4 << 20
+MAX_LISTING_BYTES = 256 << 20
+"""What an answer of Admin may hold: thousands of devices, each with what it says of itself."""
 MAX_RESULTS_PER_REPORT = 200
 MAX_REPORT_BYTES = 1 << 20
 BLOB_CHUNK_BYTES = 1 << 20
@@ -129,8 +131,11 @@ def dial_enrolment(address: str, ca_pem: bytes) -> grpc.Channel:
     return _channel(address, grpc.ssl_channel_credentials(root_certificates=ca_pem))
 
 
-def dial(address: str, credentials: Credentials) -> grpc.Channel:
-    """A mutually authenticated channel to Fleet or Blobs. Lazy; the caller closes it."""
+def dial(
+    address: str, credentials: Credentials, *, most_bytes: int = MAX_MESSAGE_BYTES
+) -> grpc.Channel:
+    """A mutually authenticated channel to Fleet, Blobs or Admin, for answers of ``most_bytes``.
+    Lazy; the caller closes it."""
     return _channel(
         address,
         grpc.ssl_channel_credentials(
@@ -138,7 +143,22 @@ def dial(address: str, credentials: Credentials) -> grpc.Channel:
             private_key=credentials.key_pem,
             certificate_chain=credentials.certificate_pem,
         ),
+        with_most_bytes(CHANNEL_OPTIONS, received=most_bytes),
     )
+
+
+def with_most_bytes(
+    options: Sequence[tuple[str, Any]],
+    *,
+    sent: int = MAX_MESSAGE_BYTES,
+    received: int = MAX_MESSAGE_BYTES,
+) -> tuple[tuple[str, Any], ...]:
+    """The same options with other limits of a message."""
+    limits = {
+        "grpc.max_send_message_length": sent,
+        "grpc.max_receive_message_length": received,
+    }
+    return tuple({**dict(options), **limits}.items())
 
 
 def call(rpc: Callable[..., R], request: Any, *, timeout_s: float) -> R:
@@ -212,8 +232,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _channel(address: str, credentials: grpc.ChannelCredentials) -> grpc.Channel:
-    options = CHANNEL_OPTIONS
+def _channel(
+    address: str,
+    credentials: grpc.ChannelCredentials,
+    options: tuple[tuple[str, Any], ...] = CHANNEL_OPTIONS,
+) -> grpc.Channel:
     if is_loopback(split_address(address)[0]):
         # A proxy named in the environment has no business between two processes of one machine.
         options = (*options, ("grpc.enable_http_proxy", 0))

@@ -174,6 +174,29 @@ REPORT_FORMAT_HTML: ReportFormat.ValueType  # 1
 REPORT_FORMAT_MARKDOWN: ReportFormat.ValueType  # 2
 Global___ReportFormat: typing_extensions.TypeAlias = ReportFormat
 
+class _ExportFormat:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ExportFormatEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ExportFormat.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
+    EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 1
+    EXPORT_FORMAT_PARQUET: _ExportFormat.ValueType  # 2
+    EXPORT_FORMAT_JSON: _ExportFormat.ValueType  # 3
+    EXPORT_FORMAT_MLPERF: _ExportFormat.ValueType  # 4
+    """as LoadGen's summaries"""
+
+class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper): ...
+
+EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
+EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 1
+EXPORT_FORMAT_PARQUET: ExportFormat.ValueType  # 2
+EXPORT_FORMAT_JSON: ExportFormat.ValueType  # 3
+EXPORT_FORMAT_MLPERF: ExportFormat.ValueType  # 4
+"""as LoadGen's summaries"""
+Global___ExportFormat: typing_extensions.TypeAlias = ExportFormat
+
 @typing.final
 class TokenRecord(google.protobuf.message.Message):
     """Times are UTC nanoseconds of the controller's clock."""
@@ -669,7 +692,9 @@ class AuditRecord(google.protobuf.message.Message):
     subject: builtins.str
     """What it was about; may be empty."""
     outcome: builtins.str
-    """"ok", or the code of the error that refused it."""
+    """"ok", the code of the error that refused it, or "begun": a change that goes on, or whose end
+    nobody saw.
+    """
     detail: builtins.str
     def __init__(
         self,
@@ -1140,21 +1165,107 @@ class ListResultsResponse(google.protobuf.message.Message):
 Global___ListResultsResponse: typing_extensions.TypeAlias = ListResultsResponse
 
 @typing.final
+class GetResultRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    attempt: builtins.str
+    """Id of the attempt, or its beginning."""
+    def __init__(
+        self,
+        *,
+        attempt: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt"]) -> None: ...
+
+Global___GetResultRequest: typing_extensions.TypeAlias = GetResultRequest
+
+@typing.final
+class GetResultResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    @property
+    def result(self) -> Global___ResultRecord: ...
+    def __init__(
+        self,
+        *,
+        result: Global___ResultRecord | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result"]) -> None: ...
+
+Global___GetResultResponse: typing_extensions.TypeAlias = GetResultResponse
+
+@typing.final
+class ExportResultsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: builtins.int
+    FORMAT_FIELD_NUMBER: builtins.int
+    SAMPLES_FIELD_NUMBER: builtins.int
+    SUPERSEDED_FIELD_NUMBER: builtins.int
+    sweep: builtins.str
+    """Name or id of the sweep; empty: of every sweep."""
+    format: Global___ExportFormat.ValueType
+    samples: builtins.bool
+    """Raw samples too (PARQUET, JSON)."""
+    superseded: builtins.bool
+    """Also results of grants that had been given anew."""
+    def __init__(
+        self,
+        *,
+        sweep: builtins.str = ...,
+        format: Global___ExportFormat.ValueType = ...,
+        samples: builtins.bool = ...,
+        superseded: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["format", b"format", "samples", b"samples", "superseded", b"superseded", "sweep", b"sweep"]) -> None: ...
+
+Global___ExportResultsRequest: typing_extensions.TypeAlias = ExportResultsRequest
+
+@typing.final
+class ExportResultsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: builtins.int
+    RESULTS_FIELD_NUMBER: builtins.int
+    MISSING_TRACES_FIELD_NUMBER: builtins.int
+    data: builtins.bytes
+    results: builtins.int
+    """Both in the first message: how many results the file holds, and how many traces were not there."""
+    missing_traces: builtins.int
+    def __init__(
+        self,
+        *,
+        data: builtins.bytes = ...,
+        results: builtins.int = ...,
+        missing_traces: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data", "missing_traces", b"missing_traces", "results", b"results"]) -> None: ...
+
+Global___ExportResultsResponse: typing_extensions.TypeAlias = ExportResultsResponse
+
+@typing.final
 class GetReportRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SWEEP_FIELD_NUMBER: builtins.int
     FORMAT_FIELD_NUMBER: builtins.int
+    FORCE_FIELD_NUMBER: builtins.int
     sweep: builtins.str
     """Name or id of the sweep."""
     format: Global___ReportFormat.ValueType
+    force: builtins.bool
+    """Compare what was measured under unlike conditions too, and name them."""
     def __init__(
         self,
         *,
         sweep: builtins.str = ...,
         format: Global___ReportFormat.ValueType = ...,
+        force: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["format", b"format", "sweep", b"sweep"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["force", b"force", "format", b"format", "sweep", b"sweep"]) -> None: ...
 
 Global___GetReportRequest: typing_extensions.TypeAlias = GetReportRequest
 
@@ -1163,13 +1274,17 @@ class GetReportResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DATA_FIELD_NUMBER: builtins.int
+    FORCED_FIELD_NUMBER: builtins.int
     data: builtins.bytes
+    forced: builtins.bool
+    """In the first message: whether `force` was heard. Older controllers do not know it."""
     def __init__(
         self,
         *,
         data: builtins.bytes = ...,
+        forced: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["data", b"data"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data", "forced", b"forced"]) -> None: ...
 
 Global___GetReportResponse: typing_extensions.TypeAlias = GetReportResponse
 

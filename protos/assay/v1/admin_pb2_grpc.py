@@ -94,6 +94,16 @@ class AdminStub(object):
                 request_serializer=assay_dot_v1_dot_admin__pb2.ListResultsRequest.SerializeToString,
                 response_deserializer=assay_dot_v1_dot_admin__pb2.ListResultsResponse.FromString,
                 _registered_method=True)
+        self.GetResult = channel.unary_unary(
+                '/assay.v1.Admin/GetResult',
+                request_serializer=assay_dot_v1_dot_admin__pb2.GetResultRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_admin__pb2.GetResultResponse.FromString,
+                _registered_method=True)
+        self.ExportResults = channel.unary_stream(
+                '/assay.v1.Admin/ExportResults',
+                request_serializer=assay_dot_v1_dot_admin__pb2.ExportResultsRequest.SerializeToString,
+                response_deserializer=assay_dot_v1_dot_admin__pb2.ExportResultsResponse.FromString,
+                _registered_method=True)
         self.GetReport = channel.unary_stream(
                 '/assay.v1.Admin/GetReport',
                 request_serializer=assay_dot_v1_dot_admin__pb2.GetReportRequest.SerializeToString,
@@ -229,6 +239,23 @@ class AdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetResult(self, request, context):
+        """One result: of this attempt, or of the only one whose id begins so. NOT_FOUND;
+        INVALID_ARGUMENT: more than one begins so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportResults(self, request, context):
+        """Results as a file for other programs, in chunks of at most 1 MiB; made beside the control loop,
+        two at a time. NOT_FOUND: the sweep; INVALID_ARGUMENT: raw samples in a format that has no place
+        for them, or no deadline, or one of more than an hour.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetReport(self, request, context):
         """The report of a sweep as one file, in chunks of at most 1 MiB. NOT_FOUND.
         """
@@ -344,6 +371,16 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ListResults,
                     request_deserializer=assay_dot_v1_dot_admin__pb2.ListResultsRequest.FromString,
                     response_serializer=assay_dot_v1_dot_admin__pb2.ListResultsResponse.SerializeToString,
+            ),
+            'GetResult': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetResult,
+                    request_deserializer=assay_dot_v1_dot_admin__pb2.GetResultRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_admin__pb2.GetResultResponse.SerializeToString,
+            ),
+            'ExportResults': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportResults,
+                    request_deserializer=assay_dot_v1_dot_admin__pb2.ExportResultsRequest.FromString,
+                    response_serializer=assay_dot_v1_dot_admin__pb2.ExportResultsResponse.SerializeToString,
             ),
             'GetReport': grpc.unary_stream_rpc_method_handler(
                     servicer.GetReport,
@@ -710,6 +747,60 @@ class Admin(object):
             '/assay.v1.Admin/ListResults',
             assay_dot_v1_dot_admin__pb2.ListResultsRequest.SerializeToString,
             assay_dot_v1_dot_admin__pb2.ListResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetResult(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assay.v1.Admin/GetResult',
+            assay_dot_v1_dot_admin__pb2.GetResultRequest.SerializeToString,
+            assay_dot_v1_dot_admin__pb2.GetResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportResults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/assay.v1.Admin/ExportResults',
+            assay_dot_v1_dot_admin__pb2.ExportResultsRequest.SerializeToString,
+            assay_dot_v1_dot_admin__pb2.ExportResultsResponse.FromString,
             options,
             channel_credentials,
             insecure,

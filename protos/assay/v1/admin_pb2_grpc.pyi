@@ -221,6 +221,38 @@ _AdminListResultsType = typing_extensions.TypeVar(
     ],
 )
 
+_AdminGetResultType = typing_extensions.TypeVar(
+    '_AdminGetResultType',
+    grpc.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.GetResultRequest,
+        assay.v1.admin_pb2.GetResultResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.GetResultRequest,
+        assay.v1.admin_pb2.GetResultResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.GetResultRequest,
+        assay.v1.admin_pb2.GetResultResponse,
+    ],
+)
+
+_AdminExportResultsType = typing_extensions.TypeVar(
+    '_AdminExportResultsType',
+    grpc.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.ExportResultsRequest,
+        assay.v1.admin_pb2.ExportResultsResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.ExportResultsRequest,
+        assay.v1.admin_pb2.ExportResultsResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.ExportResultsRequest,
+        assay.v1.admin_pb2.ExportResultsResponse,
+    ],
+)
+
 _AdminGetReportType = typing_extensions.TypeVar(
     '_AdminGetReportType',
     grpc.UnaryStreamMultiCallable[
@@ -349,7 +381,7 @@ _AdminListAuditType = typing_extensions.TypeVar(
     ],
 )
 
-class AdminStub(typing.Generic[_AdminListTokensType, _AdminCreateTokenType, _AdminRevokeTokenType, _AdminListDevicesType, _AdminChangeDeviceType, _AdminPlanSweepType, _AdminRunSweepType, _AdminResumeSweepType, _AdminWatchSweepType, _AdminListSweepsType, _AdminListRoundsType, _AdminListResultsType, _AdminGetReportType, _AdminCancelSweepType, _AdminPrioritiseSweepType, _AdminListOperatorsType, _AdminAddOperatorType, _AdminRevokeOperatorType, _AdminListCertificatesType, _AdminListAuditType]):
+class AdminStub(typing.Generic[_AdminListTokensType, _AdminCreateTokenType, _AdminRevokeTokenType, _AdminListDevicesType, _AdminChangeDeviceType, _AdminPlanSweepType, _AdminRunSweepType, _AdminResumeSweepType, _AdminWatchSweepType, _AdminListSweepsType, _AdminListRoundsType, _AdminListResultsType, _AdminGetResultType, _AdminExportResultsType, _AdminGetReportType, _AdminCancelSweepType, _AdminPrioritiseSweepType, _AdminListOperatorsType, _AdminAddOperatorType, _AdminRevokeOperatorType, _AdminListCertificatesType, _AdminListAuditType]):
     @typing.overload
     def __init__(self: AdminStub[
         grpc.UnaryUnaryMultiCallable[
@@ -399,6 +431,14 @@ class AdminStub(typing.Generic[_AdminListTokensType, _AdminCreateTokenType, _Adm
         grpc.UnaryStreamMultiCallable[
             assay.v1.admin_pb2.ListResultsRequest,
             assay.v1.admin_pb2.ListResultsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            assay.v1.admin_pb2.GetResultRequest,
+            assay.v1.admin_pb2.GetResultResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            assay.v1.admin_pb2.ExportResultsRequest,
+            assay.v1.admin_pb2.ExportResultsResponse,
         ],
         grpc.UnaryStreamMultiCallable[
             assay.v1.admin_pb2.GetReportRequest,
@@ -484,6 +524,14 @@ class AdminStub(typing.Generic[_AdminListTokensType, _AdminCreateTokenType, _Adm
             assay.v1.admin_pb2.ListResultsRequest,
             assay.v1.admin_pb2.ListResultsResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            assay.v1.admin_pb2.GetResultRequest,
+            assay.v1.admin_pb2.GetResultResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            assay.v1.admin_pb2.ExportResultsRequest,
+            assay.v1.admin_pb2.ExportResultsResponse,
+        ],
         grpc.aio.UnaryStreamMultiCallable[
             assay.v1.admin_pb2.GetReportRequest,
             assay.v1.admin_pb2.GetReportResponse,
@@ -564,6 +612,17 @@ class AdminStub(typing.Generic[_AdminListTokensType, _AdminCreateTokenType, _Adm
     ListResults: _AdminListResultsType
     """Results of one sweep, in the order they were recorded; at most 1 MiB a message. NOT_FOUND."""
 
+    GetResult: _AdminGetResultType
+    """One result: of this attempt, or of the only one whose id begins so. NOT_FOUND;
+    INVALID_ARGUMENT: more than one begins so.
+    """
+
+    ExportResults: _AdminExportResultsType
+    """Results as a file for other programs, in chunks of at most 1 MiB; made beside the control loop,
+    two at a time. NOT_FOUND: the sweep; INVALID_ARGUMENT: raw samples in a format that has no place
+    for them, or no deadline, or one of more than an hour.
+    """
+
     GetReport: _AdminGetReportType
     """The report of a sweep as one file, in chunks of at most 1 MiB. NOT_FOUND."""
 
@@ -633,6 +692,14 @@ AdminAsyncStub: typing_extensions.TypeAlias = AdminStub[
     grpc.aio.UnaryStreamMultiCallable[
         assay.v1.admin_pb2.ListResultsRequest,
         assay.v1.admin_pb2.ListResultsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        assay.v1.admin_pb2.GetResultRequest,
+        assay.v1.admin_pb2.GetResultResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        assay.v1.admin_pb2.ExportResultsRequest,
+        assay.v1.admin_pb2.ExportResultsResponse,
     ],
     grpc.aio.UnaryStreamMultiCallable[
         assay.v1.admin_pb2.GetReportRequest,
@@ -774,6 +841,27 @@ class AdminServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[assay.v1.admin_pb2.ListResultsResponse], collections.abc.AsyncIterator[assay.v1.admin_pb2.ListResultsResponse]]:
         """Results of one sweep, in the order they were recorded; at most 1 MiB a message. NOT_FOUND."""
+
+    @abc.abstractmethod
+    def GetResult(
+        self,
+        request: assay.v1.admin_pb2.GetResultRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[assay.v1.admin_pb2.GetResultResponse, collections.abc.Awaitable[assay.v1.admin_pb2.GetResultResponse]]:
+        """One result: of this attempt, or of the only one whose id begins so. NOT_FOUND;
+        INVALID_ARGUMENT: more than one begins so.
+        """
+
+    @abc.abstractmethod
+    def ExportResults(
+        self,
+        request: assay.v1.admin_pb2.ExportResultsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[assay.v1.admin_pb2.ExportResultsResponse], collections.abc.AsyncIterator[assay.v1.admin_pb2.ExportResultsResponse]]:
+        """Results as a file for other programs, in chunks of at most 1 MiB; made beside the control loop,
+        two at a time. NOT_FOUND: the sweep; INVALID_ARGUMENT: raw samples in a format that has no place
+        for them, or no deadline, or one of more than an hour.
+        """
 
     @abc.abstractmethod
     def GetReport(

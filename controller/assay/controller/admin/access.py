@@ -14,7 +14,7 @@ from assay.controller.admin.office import Office
 from assay.controller.admin.remote import RemoteOffice
 from assay.controller.home import Home
 from assay.controller.store import open_store
-from assay.core.channel import Credentials, dial
+from assay.core.channel import MAX_LISTING_BYTES, Credentials, dial, with_most_bytes
 from assay.core.errors import UsageError
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
@@ -26,18 +26,25 @@ def opened_office(controller: str, identity: str) -> Iterator[Administration]:
     """Administration of the home of this account where ``controller`` is empty, through the socket
     where it is ``unix:PATH``, else over mTLS of the address with the file ``identity``."""
     if not controller:
-        home = Home.default()
-        store = open_store(home)
-        try:
-            yield Office(home, store, Caller.of_this_account())
-        finally:
-            store.close()
+        with opened_home() as here:
+            yield here
         return
     office = RemoteOffice(_dial(controller, identity))
     try:
         yield office
     finally:
         office.close()
+
+
+@contextlib.contextmanager
+def opened_home() -> Iterator[Office]:
+    """Administration of the home of this account, with what can only be done there."""
+    home = Home.default()
+    store = open_store(home)
+    try:
+        yield Office(home, store, Caller.of_this_account())
+    finally:
+        store.close()
 
 
 def load_identity(path: Path) -> Credentials:
@@ -56,10 +63,10 @@ def load_identity(path: Path) -> Credentials:
 
 def _dial(controller: str, identity: str) -> grpc.Channel:
     if controller.startswith(SOCKET):
-        return grpc.insecure_channel(controller)
+        return grpc.insecure_channel(controller, with_most_bytes((), received=MAX_LISTING_BYTES))
     if not identity:
         raise UsageError(
             f"{controller} asks for an operator's certificate: give its file with --identity or "
             "ASSAY_IDENTITY (`assay operator add NAME` on the controller's host makes one)"
         )
-    return dial(controller, load_identity(Path(identity)))
+    return dial(controller, load_identity(Path(identity)), most_bytes=MAX_LISTING_BYTES)

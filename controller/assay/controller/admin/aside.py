@@ -10,9 +10,17 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from assay.controller.admin.views import StartedSweep, SweepFile, SweepPlan
+from assay.controller.admin.views import (
+    Exported,
+    ExportOrder,
+    StartedSweep,
+    SweepFile,
+    SweepPlan,
+)
 from assay.controller.home import Home
 from assay.core.convert import from_proto
 from assay.core.errors import AssayError, SpecError
@@ -46,9 +54,16 @@ class Aside:
         body = self._done({"do": "start", "source": file.source, "text": file.text})
         return from_proto(admin_pb2.RunSweepResponse.FromString(body), StartedSweep)
 
-    def report(self, sweep: str, *, markdown: bool) -> bytes:
+    def report(self, sweep: str, *, markdown: bool, force: bool = False) -> bytes:
         """See :class:`Sweeping`."""
-        return self._done({"do": "report", "sweep": sweep, "markdown": markdown})
+        order = {"do": "report", "sweep": sweep, "markdown": markdown, "force": force}
+        return self._done(order)
+
+    def export(self, order: ExportOrder, path: Path) -> Exported:
+        """See :class:`Sweeping`."""
+        body = self._done({"do": "export", "path": str(path.absolute()), **asdict(order)})
+        made = admin_pb2.ExportResultsResponse.FromString(body)
+        return Exported(made.results, made.missing_traces)
 
     def close(self) -> None:
         """Ends every process and starts no more."""

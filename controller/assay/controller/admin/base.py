@@ -5,9 +5,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from assay.controller.admin.views import (
+    Exported,
+    ExportOrder,
     StartedSweep,
     SweepFile,
     SweepLook,
@@ -117,8 +120,17 @@ class Administration(Protocol):
         """In the order they were recorded; those that count."""
         ...
 
-    def report(self, sweep: str, *, markdown: bool = False) -> bytes:
-        """The report as one file, HTML unless Markdown is asked for."""
+    def result(self, attempt: str) -> ResultRecord:
+        """The result of an attempt, or of the only one whose id begins so."""
+        ...
+
+    def export(self, order: ExportOrder, path: Path) -> Exported:
+        """Writes results to ``path`` for other programs, whole or not at all."""
+        ...
+
+    def report(self, sweep: str, *, markdown: bool = False, force: bool = False) -> bytes:
+        """The report as one file, HTML unless Markdown is asked for; with ``force`` what was
+        measured under unlike conditions is compared too, and named."""
         ...
 
     def cancel_sweep(self, name: str) -> None: ...

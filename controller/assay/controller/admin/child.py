@@ -12,10 +12,12 @@ import json
 import os
 import sys
 import threading
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from assay.controller.admin.sweeping import Here
-from assay.controller.admin.views import SweepFile
+from assay.controller.admin.views import ExportOrder, SweepFile
 from assay.controller.home import Home
 from assay.controller.store import open_store
 from assay.core import log
@@ -44,7 +46,14 @@ def done(order: dict[str, Any]) -> bytes:
     here = Here(home, store)
     try:
         if order["do"] == "report":
-            return here.report(order["sweep"], markdown=order["markdown"])
+            return here.report(order["sweep"], markdown=order["markdown"], force=order["force"])
+        if order["do"] == "export":
+            parts = {each.name: order[each.name] for each in fields(ExportOrder)}
+            made = here.export(ExportOrder(**parts), Path(order["path"]))
+            reply = admin_pb2.ExportResultsResponse(
+                results=made.results, missing_traces=made.missing_traces
+            )
+            return reply.SerializeToString()
         file = SweepFile(order["source"], order["text"])
         if order["do"] == "plan":
             return fill(admin_pb2.SweepPlan(), here.plan(file)).SerializeToString()

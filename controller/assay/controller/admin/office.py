@@ -6,12 +6,15 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from assay.controller.admin.base import CertificateRecord, DeviceChange, DeviceVerb
 from assay.controller.admin.changes import changed
 from assay.controller.admin.journal import Caller, Journal
 from assay.controller.admin.views import (
+    Exported,
+    ExportOrder,
     StartedSweep,
     SweepFile,
     SweepLook,
@@ -43,6 +46,7 @@ T = TypeVar("T")
 HIGHEST_PRIORITY = 1_000
 LONGEST_OPERATOR_DAYS = 366
 MOST_AUDIT_ENTRIES = 10_000
+_SHOWN_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +179,30 @@ class Office:
 
         return self._journal.look("result list", work, sweep)
 
-    def report(self, sweep: str, *, markdown: bool = False) -> bytes:
+    def result(self, attempt: str) -> ResultRecord:
+        """See :class:`Administration`."""
+
+        def work() -> ResultRecord:
+            found = self.store.attempts(attempt, _SHOWN_ATTEMPTS + 1)
+            if attempt in found or len(found) < 2:
+                return self.store.result(attempt if attempt in found else (*found, attempt)[0])
+            names = ", ".join(found[:_SHOWN_ATTEMPTS])
+            raise UsageError(f"attempt {attempt!r} could be any of {names}, …")
+
+        return self._journal.look("result show", work, attempt)
+
+    def export(self, order: ExportOrder, path: Path) -> Exported:
+        """See :class:`Administration`."""
+        return self._journal.look(
+            "result export", lambda: self._sweeping.export(order, path), order.sweep
+        )
+
+    def report(self, sweep: str, *, markdown: bool = False, force: bool = False) -> bytes:
         """See :class:`Administration`."""
 
         def work() -> bytes:
-            return self._sweeping.report(self.store.sweep(sweep).sweep_id, markdown=markdown)
+            sweep_id = self.store.sweep(sweep).sweep_id
+            return self._sweeping.report(sweep_id, markdown=markdown, force=force)
 
         return self._journal.look("report", work, sweep)
 
@@ -188,6 +211,8 @@ class Office:
 
         def work() -> None:
             sweep = self.store.sweep(name)
+            if sweep.state is SweepState.DONE:
+                raise UsageError(f"sweep {sweep.name} is done; nothing of it is left to cancel")
             self.store.set_sweep_state(sweep.sweep_id, SweepState.CANCELLED)
 
         self._journal.change("sweep cancel", name, work)
@@ -255,9 +280,16 @@ class Office:
     def close(self) -> None:
         """Nothing: whoever opened the store closes it."""
 
-    def do_local(self, action: str, work: Callable[[], T]) -> T:
+    def do_local(
+        self,
+        action: str,
+        work: Callable[[], T],
+        subject: str = "",
+        *,
+        about: Callable[[T], str] | None = None,
+    ) -> T:
         """Something that only whoever is at the home can do, in the log."""
-        return self._journal.change(action, "", work)
+        return self._journal.change(action, subject, work, about=about)
 
     def _with_checked(self, file: SweepFile, action: Callable[[SweepFile], T]) -> T:
         """Mistakes of the file itself are told before anything is begun for it."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import grpc
 
 from assay.controller.admin import wire
 from assay.controller.admin.base import CertificateRecord, DeviceChange
 from assay.controller.admin.views import (
+    Exported,
+    ExportOrder,
     StartedSweep,
     SweepFile,
     SweepLook,
@@ -27,12 +30,13 @@ from assay.controller.records import (
 )
 from assay.core.channel import Backoff, call, stream
 from assay.core.convert import from_proto
-from assay.core.errors import Unreachable
+from assay.core.errors import Unreachable, VersionMismatch
 from assay.v1 import admin_pb2, admin_pb2_grpc
 
 _CALL_S = 30.0
 _PLAN_S = 660.0  # longer than the controller gives itself (aside.LONGEST_S)
 _READ_S = 660.0
+_LONGEST_EXPORT_S = 3500.0  # the controller allows an hour
 _WATCH_S = 30.0 * 86_400
 _TRIES = 6
 
@@ -97,7 +101,8 @@ class RemoteOffice:
     def resume_sweep(self, name: str) -> StartedSweep:
         """See :class:`Administration`."""
         request = admin_pb2.ResumeSweepRequest(name=name)
-        reply = call(self._stub.ResumeSweep, request, timeout_s=_CALL_S)
+        # It may have to wait for others that are being planned.
+        reply = call(self._stub.ResumeSweep, request, timeout_s=_PLAN_S)
         return StartedSweep(from_proto(reply.sweep, SweepRecord), reply.rounds_added)
 
     def watch_sweep(self, name: str) -> Iterator[SweepLook]:
@@ -150,11 +155,41 @@ class RemoteOffice:
         replies = stream(self._stub.ListResults, request, timeout_s=_READ_S)
         return [from_proto(one, ResultRecord) for reply in replies for one in reply.results]
 
-    def report(self, sweep: str, *, markdown: bool = False) -> bytes:
+    def result(self, attempt: str) -> ResultRecord:
         """See :class:`Administration`."""
+        request = admin_pb2.GetResultRequest(attempt=attempt)
+        return from_proto(
+            call(self._stub.GetResult, request, timeout_s=_CALL_S).result, ResultRecord
+        )
+
+    def export(self, order: ExportOrder, path: Path) -> Exported:
+        """See :class:`Administration`."""
+        replies = stream(
+            self._stub.ExportResults, wire.export_message(order), timeout_s=_LONGEST_EXPORT_S
+        )
+        first: admin_pb2.ExportResultsResponse | None = None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".part")
+        try:
+            with partial.open("wb") as file:
+                for reply in replies:
+                    first = first or reply
+                    file.write(reply.data)
+            if first is None:
+                raise Unreachable("the controller ended the call; try again")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return Exported(first.results, first.missing_traces)
+
+    def report(self, sweep: str, *, markdown: bool = False, force: bool = False) -> bytes:
+        """See :class:`Administration`; :class:`VersionMismatch` where the controller cannot
+        ``force``."""
         kind = admin_pb2.REPORT_FORMAT_MARKDOWN if markdown else admin_pb2.REPORT_FORMAT_HTML
-        request = admin_pb2.GetReportRequest(sweep=sweep, format=kind)
-        replies = stream(self._stub.GetReport, request, timeout_s=_READ_S)
+        request = admin_pb2.GetReportRequest(sweep=sweep, format=kind, force=force)
+        replies = list(stream(self._stub.GetReport, request, timeout_s=_READ_S))
+        if force and not any(reply.forced for reply in replies):
+            raise VersionMismatch("the controller does not know --force from elsewhere; upgrade it")
         return b"".join(reply.data for reply in replies)
 
     def cancel_sweep(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Planning and starting sweeps, and their reports, on a home."""
+"""Planning and starting sweeps, their reports and their results as files, on a home."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from assay.controller.admin.views import (
+    Exported,
+    ExportOrder,
     LeftOut,
     PlannedCell,
     StartedSweep,
@@ -42,8 +45,13 @@ class Sweeping(Protocol):
         :class:`AlreadyExists` where the name belongs to a sweep from another file."""
         ...
 
-    def report(self, sweep: str, *, markdown: bool) -> bytes:
-        """The report of a sweep, HTML or Markdown; :class:`NotFound`."""
+    def report(self, sweep: str, *, markdown: bool, force: bool = False) -> bytes:
+        """The report of a sweep, HTML or Markdown, with ``force`` over unlike conditions too;
+        :class:`NotFound`."""
+        ...
+
+    def export(self, order: ExportOrder, path: Path) -> Exported:
+        """Writes results to ``path``, whole or not at all; :class:`NotFound`."""
         ...
 
 
@@ -69,12 +77,23 @@ class Here:
         return StartedSweep(done.sweep, len(done.added), plan)
 
     def report(self, sweep: str, *, markdown: bool, force: bool = False) -> bytes:
-        """See :class:`Sweeping`; with ``force`` unlike conditions are compared too."""
+        """See :class:`Sweeping`."""
         from assay.controller.report import build_markdown, build_report
 
         if markdown:
             return build_markdown(self.store, sweep, force=force).encode()
         return build_report(self.store, self._blobs, sweep, force=force).encode()
+
+    def export(self, order: ExportOrder, path: Path) -> Exported:
+        """See :class:`Sweeping`."""
+        from assay.controller.exporting.export import export_results
+
+        sweep_id = self.store.sweep(order.sweep).sweep_id if order.sweep else None
+        records = self.store.results(sweep_id=sweep_id, superseded=order.superseded)
+        variants = {v.variant_id: v for v in self.store.variants()}
+        traces = self._blobs if order.samples else None
+        missing = export_results(records, variants, order.file_format, path, samples_from=traces)
+        return Exported(len(records), missing)
 
     @property
     def _blobs(self) -> ContentStore:

@@ -90,6 +90,25 @@ class SweepLook:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportOrder:
+    """Results of ``sweep`` (empty: of every sweep) as ``file_format``, one of
+    :data:`assay.controller.exporting.export.FORMATS`."""
+
+    sweep: str
+    file_format: str
+    samples: bool = False
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """How many results a file holds, and how many of their traces were not there."""
+
+    results: int
+    missing_traces: int
+
+
+@dataclass(frozen=True, slots=True)
 class SweepRound:
     """A round as ``assay sweep show`` lists it; ``device`` is a name, ``grants`` how often it was
     granted, ``trouble`` what last went wrong with it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from assay.controller.admin.base import DeviceChange, DeviceVerb
-from assay.controller.admin.views import SweepLook
+from assay.controller.admin.views import ExportOrder, SweepLook
 from assay.controller.records import ResultRecord, Role, RoundState, SweepRecord, TokenRecord
 from assay.core.convert import fill, from_proto
 from assay.core.errors import BadMessage
@@ -116,5 +116,27 @@ def is_markdown(number: int) -> bool:
     return number == admin_pb2.REPORT_FORMAT_MARKDOWN
 
 
+def export_message(order: ExportOrder) -> admin_pb2.ExportResultsRequest:
+    """What is to be exported."""
+    return admin_pb2.ExportResultsRequest(
+        sweep=order.sweep,
+        format=admin_pb2.ExportFormat.Value(_EXPORT + order.file_format.upper()),
+        samples=order.samples,
+        superseded=order.superseded,
+    )
+
+
+def export_order(message: admin_pb2.ExportResultsRequest) -> ExportOrder:
+    """The inverse; :class:`BadMessage` on a format this version does not know."""
+    names = {number: name for name, number in admin_pb2.ExportFormat.items() if number}
+    if message.format not in names:
+        raise BadMessage(
+            f"export format {message.format} is not known here; upgrade the controller"
+        )
+    file_format = names[message.format].removeprefix(_EXPORT).lower()
+    return ExportOrder(message.sweep, file_format, message.samples, message.superseded)
+
+
+_EXPORT = "EXPORT_FORMAT_"
 _VERBS = frozenset(admin_pb2.DeviceVerb.values())
 _KNOWN = {f"DEVICE_VERB_{verb.name}": verb for verb in DeviceVerb}

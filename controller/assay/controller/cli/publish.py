@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -19,6 +21,8 @@ from assay.core.statement import NamedArtifact, as_entry
 if TYPE_CHECKING:
     from assay.controller.publishing.envelopes import Envelopes, Held
     from assay.core.dsse import Envelope
+
+T = TypeVar("T")
 
 _WANTED = ("name", "media_type", "size_bytes", "signed_by", "digest")
 _SHOWN = ("name", "media_type", "size_bytes", "digest")
@@ -161,7 +165,12 @@ def add_command(files: tuple[Path, ...]) -> None:
     """Keep envelopes, for devices that ask; one that was refused runs from the next round on."""
     envelopes = _held_here()
     for path in files:
-        held = envelopes.add(_bytes(path))
+        held = _logged(
+            "publish add",
+            partial(_added, envelopes, path),
+            str(path),
+            about=lambda held: f"{digest.short(held.envelope_id)} {held.statement.comment}".strip(),
+        )
         click.echo(digest.short(held.envelope_id))
 
 
@@ -176,7 +185,8 @@ def list_command(output_format: str) -> None:
 @click.argument("envelope")
 def remove_command(envelope: str) -> None:
     """Drop ENVELOPE (its id): devices that ask from now on do not get it."""
-    _held_here().remove(envelope)
+    envelopes = _held_here()
+    _logged("publish remove", lambda: envelopes.remove(envelope), envelope)
     click.echo(f"envelope {envelope} removed", err=True)
 
 
@@ -184,6 +194,19 @@ def _held_here() -> Envelopes:
     from assay.controller.publishing.envelopes import Envelopes
 
     return Envelopes(Home.default().create().signatures)
+
+
+def _added(envelopes: Envelopes, path: Path) -> Held:
+    return envelopes.add(_bytes(path))
+
+
+def _logged(
+    action: str, work: Callable[[], T], subject: str, *, about: Callable[[T], str] | None = None
+) -> T:
+    from assay.controller.admin.access import opened_home
+
+    with opened_home() as office:
+        return office.do_local(action, work, subject, about=about)
 
 
 def _runs_of(sweep: str, home: Home) -> list[Any]:

@@ -8,7 +8,6 @@ import click
 
 from assay.controller.admin.base import Administration
 from assay.controller.cli.office import with_office
-from assay.core.errors import UsageError
 
 
 @click.command("report")
@@ -23,8 +22,7 @@ from assay.core.errors import UsageError
 @click.option(
     "--force",
     is_flag=True,
-    help="Compare although conditions or factors differ that nobody asked to vary, and name them; "
-    "only where the controller runs.",
+    help="Compare although conditions or factors differ that nobody asked to vary, and name them.",
 )
 @with_office
 def report_command(office: Administration, sweep: str, output: Path | None, force: bool) -> None:
@@ -34,27 +32,13 @@ def report_command(office: Administration, sweep: str, output: Path | None, forc
     if output is None:
         _show(office, sweep, force=force)
         return
-    body = _body(office, sweep, markdown=output.suffix == ".md", force=force)
+    body = office.report(sweep, markdown=output.suffix == ".md", force=force)
     output.parent.mkdir(parents=True, exist_ok=True)
     # Whole or not at all.
     partial = output.with_name(output.name + ".part")
     partial.write_bytes(body)
     partial.replace(output)
     click.echo(f"wrote {output} ({size(len(body))})", err=True)
-
-
-def _body(office: Administration, sweep: str, *, markdown: bool, force: bool) -> bytes:
-    if not force:
-        return office.report(sweep, markdown=markdown)
-    from assay.controller.admin.office import Office
-    from assay.controller.admin.sweeping import Here
-
-    if not isinstance(office, Office):
-        raise UsageError(
-            "--force: a forced report is made where the controller runs; leave out "
-            "--controller there"
-        )
-    return Here(office.home, office.store).report(sweep, markdown=markdown, force=True)
 
 
 def _show(office: Administration, sweep: str, *, force: bool) -> None:
@@ -67,7 +51,7 @@ def _show(office: Administration, sweep: str, *, force: bool) -> None:
 
     if not isinstance(office, Office):
         # The tables are made of what the store holds, and that is elsewhere.
-        click.echo(_body(office, sweep, markdown=True, force=force).decode())
+        click.echo(office.report(sweep, markdown=True, force=force).decode())
         return
     console = Console()
     if not console.is_terminal:

@@ -19,8 +19,7 @@ from assay.controller.comparing.labels import runtime_label
 from assay.controller.home import Home
 from assay.controller.records import ResultRecord
 from assay.controller.store import open_store
-from assay.controller.store.base import Store
-from assay.core.errors import NotFound, Partial, UsageError
+from assay.core.errors import Partial, UsageError
 from assay.core.jsonable import jsonable
 from assay.core.listing import format_option, print_rows
 from assay.core.model import Absent
@@ -81,10 +80,10 @@ def list_command(
 @result.command("show")
 @click.argument("attempt")
 @format_option
-def show_command(attempt: str, output_format: str) -> None:
+@with_office
+def show_command(office: Administration, attempt: str, output_format: str) -> None:
     """Show everything about the result of ATTEMPT (an id, or the start of one)."""
-    store = open_store(Home.default())
-    record = _find(store, attempt)
+    record = office.result(attempt)
     if output_format == "json":
         print_rows([jsonable(record)], (), output_format)
         return
@@ -111,35 +110,37 @@ def show_command(attempt: str, output_format: str) -> None:
 )
 @click.option("--samples", is_flag=True, help="Put the raw samples in (json, parquet).")
 @click.option("--superseded", is_flag=True, help="Also results of leases that had run out.")
+@with_office
 def export_command(
-    sweep: str | None, file_format: str, output: Path | None, samples: bool, superseded: bool
+    office: Administration,
+    sweep: str | None,
+    file_format: str,
+    output: Path | None,
+    samples: bool,
+    superseded: bool,
 ) -> None:
     """Write the results of SWEEP, or of every sweep, to a file for other programs.
 
-    Exit status 3: the file is whole but for raw samples that are not held here.
+    Exit status 3: the file is whole but for raw samples that the controller does not hold.
     """
-    from assay.controller.exporting.export import export_results
-    from assay.core.cas import ContentStore
+    from assay.controller.admin.views import ExportOrder
 
     if output is None and file_format == "parquet":
         raise UsageError("--format parquet: name a file with -o; parquet is not for a terminal")
-    home = Home.default()
-    store = open_store(home)
-    records = _records(store, sweep, superseded=superseded)
-    variants = {v.variant_id: v for v in store.variants()}
-    blobs = ContentStore(home.artifacts) if samples else None
+    order = ExportOrder(sweep or "", file_format, samples, superseded)
     with tempfile.TemporaryDirectory() as scratch:
         path = output or Path(scratch) / "results"
-        missing = export_results(records, variants, file_format, path, samples_from=blobs)
+        made = office.export(order, path)
         if output is None:
             with path.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)
                 sys.stdout.buffer.flush()
         else:
-            click.echo(f"wrote {len(records)} results to {output}", err=True)
-    if missing:
+            click.echo(f"wrote {made.results} results to {output}", err=True)
+    if made.missing_traces:
         raise Partial(
-            f"{missing} traces are not held in {home.artifacts}; their samples are left out"
+            f"{made.missing_traces} traces are not held by the controller; their samples are left "
+            "out"
         )
 
 
@@ -168,26 +169,6 @@ def _listed(office: Administration, sweep: str | None) -> Sequence[ResultRecord]
         return office.results(sweep)
     found = [record for one in office.sweeps() for record in office.results(one.sweep_id)]
     return sorted(found, key=lambda record: record.recorded_ns)
-
-
-def _records(
-    store: Store, sweep: str | None, *, superseded: bool = False
-) -> Sequence[ResultRecord]:
-    sweep_id = store.sweep(sweep).sweep_id if sweep else None
-    return store.results(sweep_id=sweep_id, superseded=superseded)
-
-
-def _find(store: Store, attempt: str) -> ResultRecord:
-    try:
-        return store.result(attempt)
-    except NotFound:
-        found = [r for r in store.results(superseded=True) if r.attempt_id.startswith(attempt)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(r.attempt_id for r in found[:5])
-            raise UsageError(f"attempt {attempt!r} could be any of {names}, …") from None
-        raise
 
 
 def _row(record: ResultRecord) -> Mapping[str, Any]:

@@ -1,12 +1,14 @@
-"""Admin on the wire: who calls is looked up on every call; the office does the rest."""
+"""Admin on the wire: who calls is looked up on every call; the office does the rest, in threads."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from google.protobuf.message import Message
 
 from assay.controller.admin import wire
 from assay.controller.admin.looks import SweepLooks
@@ -16,12 +18,14 @@ from assay.controller.admin.views import SweepFile
 from assay.controller.home import Home
 from assay.controller.records import ResultRecord
 from assay.controller.server.door import Door
+from assay.controller.server.exports import Exports
 from assay.controller.server.peer import names_of
 from assay.core.channel import MAX_REPORT_BYTES
 from assay.core.convert import fill
 from assay.v1 import admin_pb2, admin_pb2_grpc
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 _LOOK_S = 1.0
 _SOURCE_BYTES = 200
@@ -52,11 +56,16 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         self._threads = threads
         self._sweeping = sweeping
         self._looks = SweepLooks(door.store)
+        self._exports = Exports(home)
 
     async def ListTokens(self, request: Any, context: Any) -> admin_pb2.ListTokensResponse:
         """Every token."""
-        tokens = await self._office(context, lambda office: office.tokens())
-        return admin_pb2.ListTokensResponse(tokens=[wire.token_message(t) for t in tokens])
+        return await self._office(
+            context,
+            lambda office: admin_pb2.ListTokensResponse(
+                tokens=[wire.token_message(token) for token in office.tokens()]
+            ),
+        )
 
     async def CreateToken(
         self, request: admin_pb2.CreateTokenRequest, context: Any
@@ -85,19 +94,19 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
     ) -> admin_pb2.ListDevicesResponse:
         """All devices, or the one that is named."""
         name = request.name
-        found = await self._office(
-            context, lambda office: [office.device(name)] if name else office.devices()
-        )
-        devices = [fill(admin_pb2.DeviceRecord(), record) for record in found]
-        return admin_pb2.ListDevicesResponse(devices=devices)
+
+        def listed(office: Office) -> admin_pb2.ListDevicesResponse:
+            found = [office.device(name)] if name else office.devices()
+            return admin_pb2.ListDevicesResponse(devices=_filled(admin_pb2.DeviceRecord, found))
+
+        return await self._office(context, listed)
 
     async def ChangeDevice(
         self, request: admin_pb2.ChangeDeviceRequest, context: Any
     ) -> admin_pb2.ChangeDeviceResponse:
         """One change to one device."""
-        change = wire.change_of(request)
         record = await self._office(
-            context, lambda office: office.change_device(request.name, change)
+            context, lambda office: office.change_device(request.name, wire.change_of(request))
         )
         return admin_pb2.ChangeDeviceResponse(device=fill(admin_pb2.DeviceRecord(), record))
 
@@ -149,42 +158,82 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         self, request: admin_pb2.ListSweepsRequest, context: Any
     ) -> admin_pb2.ListSweepsResponse:
         """Every sweep."""
-        if not request.looks:
-            found = await self._office(context, lambda office: office.sweeps())
-            sweeps = [fill(admin_pb2.SweepRecord(), record) for record in found]
-            return admin_pb2.ListSweepsResponse(sweeps=sweeps)
-        looks = await self._reading(context, lambda office: office.look_at_sweeps())
-        return admin_pb2.ListSweepsResponse(
-            sweeps=[fill(admin_pb2.SweepRecord(), look.sweep) for look in looks],
-            looks=[wire.look_message(look, latest=False) for look in looks],
-        )
+
+        def listed(office: Office) -> admin_pb2.ListSweepsResponse:
+            looks = office.look_at_sweeps() if request.looks else []
+            found = [look.sweep for look in looks] if request.looks else office.sweeps()
+            return admin_pb2.ListSweepsResponse(
+                sweeps=_filled(admin_pb2.SweepRecord, found),
+                looks=[wire.look_message(look, latest=False) for look in looks],
+            )
+
+        where = self._reading if request.looks else self._office
+        return await where(context, listed)
 
     async def ListRounds(
         self, request: admin_pb2.ListRoundsRequest, context: Any
     ) -> admin_pb2.ListRoundsResponse:
         """The rounds of a sweep."""
-        found = await self._reading(context, lambda office: office.rounds(request.sweep))
-        rounds = [fill(admin_pb2.SweepRound(), round_) for round_ in found]
-        return admin_pb2.ListRoundsResponse(rounds=rounds)
+        return await self._reading(
+            context,
+            lambda office: admin_pb2.ListRoundsResponse(
+                rounds=_filled(admin_pb2.SweepRound, office.rounds(request.sweep))
+            ),
+        )
 
     async def ListResults(
         self, request: admin_pb2.ListResultsRequest, context: Any
     ) -> AsyncIterator[admin_pb2.ListResultsResponse]:
         """The results of a sweep."""
         found = await self._reading(context, lambda office: office.results(request.sweep))
-        for reply in _result_batches(found):
+        batches = _result_batches(found)
+        while True:
+            reply = await self._in(self._threads.reading, lambda: next(batches, None))
+            if reply is None:
+                return
             yield reply
+
+    async def GetResult(
+        self, request: admin_pb2.GetResultRequest, context: Any
+    ) -> admin_pb2.GetResultResponse:
+        """One result."""
+        found = await self._office(context, lambda office: office.result(request.attempt))
+        return admin_pb2.GetResultResponse(result=fill(admin_pb2.ResultRecord(), found))
+
+    async def ExportResults(
+        self, request: admin_pb2.ExportResultsRequest, context: Any
+    ) -> AsyncIterator[admin_pb2.ExportResultsResponse]:
+        """Results as a file."""
+        # Who may not has no place kept for it.
+        await self._office(context, lambda office: None)
+        async with self._exports.place(context) as path:
+            made = await self._aside(
+                context, lambda office: office.export(wire.export_order(request), path)
+            )
+            reply = admin_pb2.ExportResultsResponse(
+                results=made.results, missing_traces=made.missing_traces
+            )
+            yield reply
+            with path.open("rb") as file:
+                while data := await self._in(
+                    self._threads.reading, lambda: file.read(MAX_REPORT_BYTES)
+                ):
+                    yield admin_pb2.ExportResultsResponse(data=data)
 
     async def GetReport(
         self, request: admin_pb2.GetReportRequest, context: Any
     ) -> AsyncIterator[admin_pb2.GetReportResponse]:
         """The report of a sweep."""
-        markdown = wire.is_markdown(request.format)
-        body = await self._aside(
-            context, lambda office: office.report(request.sweep, markdown=markdown)
-        )
+
+        def made(office: Office) -> bytes:
+            markdown = wire.is_markdown(request.format)
+            return office.report(request.sweep, markdown=markdown, force=request.force)
+
+        body = await self._aside(context, made)
         for start in range(0, len(body), MAX_REPORT_BYTES):
-            yield admin_pb2.GetReportResponse(data=body[start : start + MAX_REPORT_BYTES])
+            yield admin_pb2.GetReportResponse(
+                data=body[start : start + MAX_REPORT_BYTES], forced=request.force
+            )
 
     async def CancelSweep(
         self, request: admin_pb2.CancelSweepRequest, context: Any
@@ -204,17 +253,22 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
 
     async def ListOperators(self, request: Any, context: Any) -> admin_pb2.ListOperatorsResponse:
         """Every operator."""
-        found = await self._office(context, lambda office: office.operators())
-        operators = [fill(admin_pb2.OperatorRecord(), record) for record in found]
-        return admin_pb2.ListOperatorsResponse(operators=operators)
+        return await self._office(
+            context,
+            lambda office: admin_pb2.ListOperatorsResponse(
+                operators=_filled(admin_pb2.OperatorRecord, office.operators())
+            ),
+        )
 
     async def AddOperator(
         self, request: admin_pb2.AddOperatorRequest, context: Any
     ) -> admin_pb2.AddOperatorResponse:
         """An operator's identity."""
-        role = wire.role_of(request.role)
         pem = await self._office(
-            context, lambda office: office.add_operator(request.name, role, request.days)
+            context,
+            lambda office: office.add_operator(
+                request.name, wire.role_of(request.role), request.days
+            ),
         )
         return admin_pb2.AddOperatorResponse(identity_pem=pem)
 
@@ -229,17 +283,23 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         self, request: Any, context: Any
     ) -> admin_pb2.ListCertificatesResponse:
         """The controller's own certificates."""
-        found = await self._office(context, lambda office: office.certificates())
-        certificates = [fill(admin_pb2.CertificateRecord(), record) for record in found]
-        return admin_pb2.ListCertificatesResponse(certificates=certificates)
+        return await self._office(
+            context,
+            lambda office: admin_pb2.ListCertificatesResponse(
+                certificates=_filled(admin_pb2.CertificateRecord, office.certificates())
+            ),
+        )
 
     async def ListAudit(
         self, request: admin_pb2.ListAuditRequest, context: Any
     ) -> admin_pb2.ListAuditResponse:
         """The newest entries of the log."""
-        found = await self._office(context, lambda office: office.audit(request.limit))
-        entries = [fill(admin_pb2.AuditRecord(), record) for record in found]
-        return admin_pb2.ListAuditResponse(entries=entries)
+        return await self._office(
+            context,
+            lambda office: admin_pb2.ListAuditResponse(
+                entries=_filled(admin_pb2.AuditRecord, office.audit(request.limit))
+            ),
+        )
 
     async def _office(self, context: Any, work: Callable[[Office], T]) -> T:
         return await self._in(self._threads.quick, self._for_caller(context, work))
@@ -265,6 +325,11 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
             return work(office)
 
         return blocking
+
+
+def _filled(kind: type[M], values: Iterable[Any]) -> list[M]:
+    """Messages of these values. Takes long for a fleet: in a thread, never in the event loop."""
+    return [fill(kind(), value) for value in values]
 
 
 def _file(request: admin_pb2.PlanSweepRequest | admin_pb2.RunSweepRequest) -> SweepFile:

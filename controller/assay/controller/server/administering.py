@@ -23,7 +23,7 @@ from assay.controller.server.listening import listen, server_credentials
 from assay.controller.server.reflecting import OperatorsReflection
 from assay.controller.store.base import Store
 from assay.core import log
-from assay.core.channel import SERVER_OPTIONS
+from assay.core.channel import MAX_LISTING_BYTES, SERVER_OPTIONS, with_most_bytes
 from assay.core.errors import AssayError
 from assay.v1 import admin_pb2, admin_pb2_grpc
 
@@ -32,6 +32,9 @@ _THREADS = 2  # of each kind
 _GRACE_S = 1.0
 _PRUNE_EVERY_S = 3600.0
 _LONGEST_PATH = 107  # of a unix socket, in bytes; the kernel's limit
+
+# A list of a large fleet is one message.
+_OPTIONS = with_most_bytes(SERVER_OPTIONS, sent=MAX_LISTING_BYTES)
 
 _log = log.get(__name__)
 
@@ -55,7 +58,7 @@ class AdminServer:
 
     async def start(self, identity: ServerIdentity, host: str, port: int | None) -> tuple[str, int]:
         """Serves; the socket's path (empty where there is none) and the port (0: none)."""
-        self._server = grpc.aio.server(interceptors=[Guard()], options=SERVER_OPTIONS)
+        self._server = grpc.aio.server(interceptors=[Guard()], options=_OPTIONS)
         self._add_services(self._server)
         bound = 0
         if port is not None:

@@ -319,6 +319,10 @@ class Store(Protocol):
         """What has moved in a sweep, without reading the results and rounds themselves."""
         ...
 
+    def attempts(self, beginning: str, limit: int) -> list[str]:
+        """Attempts with a result whose ids begin so, in their order; at most ``limit``."""
+        ...
+
     def result(self, attempt_id: str) -> ResultRecord: ...
 
     # upkeep

@@ -348,6 +348,10 @@ class SqlStore:
         with reading(self._engine) as tx:
             return results.marks(tx, sweep_id)
 
+    def attempts(self, beginning: str, limit: int) -> list[str]:
+        with reading(self._engine) as tx:
+            return results.attempts(tx, beginning, limit)
+
     def result(self, attempt_id: str) -> ResultRecord:
         with reading(self._engine) as tx:
             return results.result(tx, attempt_id)

@@ -39,6 +39,15 @@ def result(tx: Connection, attempt_id: str) -> ResultRecord:
     return _result(row)
 
 
+def attempts(tx: Connection, beginning: str, limit: int) -> list[str]:
+    """Those with a result whose id begins so."""
+    column = results.c.attempt_id
+    query = select(column).distinct().where(column >= beginning)
+    # Nothing that begins so comes after it with the last of all characters.
+    query = query.where(column <= beginning + chr(0x10FFFF)).order_by(column).limit(limit)
+    return list(tx.execute(query).scalars())
+
+
 def marks(tx: Connection, sweep_id: str) -> SweepMarks:
     """What has moved in a sweep."""
     cells = (
