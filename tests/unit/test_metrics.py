@@ -22,7 +22,7 @@ from assay.controller.metrics.page import render_once
 from assay.controller.metrics.tally import Tallied, Tally
 from assay.controller.metrics.text import Families
 from assay.controller.planning.timers import TROUBLES
-from assay.controller.records import RoundState, SweepState
+from assay.controller.records import Duty, RoundState, SweepState
 from assay.core.metrics import AGENT_METRICS, CATALOGUE, CONTROLLER_METRICS, LABELS, METRICS
 from assay.core.metrics import MetricKind as Kind
 from tests.conftest import REPOSITORY
@@ -137,6 +137,22 @@ def test_every_controller_metric_can_be_rendered() -> None:
     ).decode()
     shown = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")}
     assert shown == {metric.name for metric in CONTROLLER_METRICS}
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [("taken off duty: 3 rounds in a row came to nothing: disk_full (3)", 1.0), ("moves house", 0)],
+)
+def test_what_the_controller_cordons_is_told_from_what_an_operator_does(
+    reason: str, shown: float
+) -> None:
+    data = small_sweep()
+    cordoned = {
+        device_id: replace(device, duty=Duty.CORDONED, duty_reason=reason)
+        for device_id, device in data.devices.items()
+    }
+    page = page_of(replace(data, devices=cordoned))
+    assert set(values(page, "assay_device_taken_off_duty").values()) == {shown}
 
 
 def test_what_the_control_process_counts_arrives_as_it_was_sent() -> None:

@@ -269,6 +269,12 @@ DEVICE_METRICS: tuple[Metric, ...] = (
         (*_DEVICE, "duty"),
         "1 for the duty the device is on: only on `on` is it given work.",
     ),
+    _gauge(
+        "assay_device_taken_off_duty",
+        "",
+        _DEVICE,
+        "1 where the controller cordoned the device by itself and nobody has put it back to work.",
+    ),
     _gauge("assay_device_memory_bytes", "bytes", _DEVICE, "Memory of the device."),
     _gauge(
         "assay_device_state",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from assay.controller.metrics.exposition import Sample
 from assay.controller.metrics.text import Families, Labels
 from assay.controller.metrics.vitals import Reach, Vitals, expected_by_ns
+from assay.controller.planning.health import must_show_health
 from assay.controller.planning.progress import Progress, measure_progress
 from assay.controller.records import (
     DeviceRecord,
@@ -114,6 +115,7 @@ def _device_samples(view: DeviceView) -> Iterator[Sample]:
     yield "assay_device_active", here, float(device.state is DeviceState.ACTIVE)
     for duty in Duty:
         yield "assay_device_duty", (*here, duty.value), float(device.duty is duty)
+    yield "assay_device_taken_off_duty", here, float(must_show_health(device))
     expiry_s = device.certificate_not_after_ns / _SECOND_NS
     yield "assay_device_certificate_expiry_timestamp_seconds", here, expiry_s
     for reach in Reach:
