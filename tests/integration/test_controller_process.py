@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import os
 import re
 import signal
@@ -22,7 +24,7 @@ from assay.controller.records import RoundState
 from assay.controller.server.running import running_controller
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
-from assay.core.errors import EXIT_UNREACHABLE, EXIT_USAGE
+from assay.core.errors import EXIT_UNREACHABLE, EXIT_USAGE, PermissionDenied
 from tests.plane import queued, result, sweep
 from tests.plane_client import ANY_PORTS, Board, ControllerProcess, Key, controller_process, enrol
 
@@ -47,9 +49,11 @@ def controller(home: Home) -> Iterator[ControllerProcess]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControllerProcess]:
-    """One controller for the tests that leave it running."""
+    """One controller for the tests that leave it running; logs JSON lines."""
     home = Home(tmp_path_factory.mktemp("shared") / "home")
-    with controller_process(home, arguments=(*ANY_PORTS, "--metrics-port=0")) as made:
+    launcher = ("-m", "assay.controller", "--log-json")
+    arguments = (*ANY_PORTS, "--metrics-port=0")
+    with controller_process(home, launcher=launcher, arguments=arguments) as made:
         made.start()
         yield made
 
@@ -270,3 +274,29 @@ def test_doctor_looks_at_the_running_controller(shared: ControllerProcess) -> No
     looked = run_cli(shared.home, "doctor", "--format", "json")
     assert looked.returncode == 0, looked.stdout
     assert shared.serving().fleet_address in looked.stdout
+
+
+def test_its_log_is_json_lines_that_say_what_happened_where_and_to_whom(
+    shared: ControllerProcess,
+) -> None:
+    store, key, unknown = open_store(shared.home), Key(), "sha256:" + "0" * 64
+    token = create_token(shared.home, store)
+    with Board(enrol(shared.serving().enrolment_address, token, "logged", key), key) as board:
+        made = queued("logged-r", sweep_id="logged", device_id=board.device_id)
+        store.add_sweep(sweep("logged"), [], [made])
+        (granted,) = board.assigned()
+        with pytest.raises(PermissionDenied):
+            board.read(unknown)
+    store.close()
+    lines = [json.loads(line) for line in shared.log.read_text().splitlines()]
+    for line in lines:
+        assert line["module"].startswith("assay.") and line["event"] and line["level"]
+        assert dt.datetime.fromisoformat(line["timestamp"]).utcoffset() == dt.timedelta(0)
+    by_event = {line["event"]: line for line in lines}
+    leased, refused = by_event["round leased"], by_event["call refused"]
+    assert (leased["device_id"], leased["round_id"]) == (board.device_id, "logged-r")
+    assert (leased["fence"], leased["runs"]) == (granted.fence, len(granted.runs))
+    assert (refused["method"], refused["code"]) == ("/assay.v1.Blobs/Read", "permission_denied")
+    assert unknown in refused["reason"] and "logged" in refused["reason"]
+    parts = {line["module"].split(".")[2] for line in lines}
+    assert {"server", "blobs"} <= parts, "each process keeps to it"
