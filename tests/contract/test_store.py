@@ -415,6 +415,17 @@ class TestSweeps:
         assert fleet.sweep("s1").state is SweepState.RUNNING
         assert lease(fleet).round_id == "r2"
 
+    def test_what_was_cancelled_runs_again_only_by_a_wish(self, fleet: Store) -> None:
+        fleet.set_sweep_state("s1", SweepState.CANCELLED)
+        fleet.set_sweep_state("s1", SweepState.DONE)
+        fleet.add_rounds([queued("r2", index=2)], while_running=True)
+        assert fleet.sweep("s1").state is SweepState.CANCELLED
+        assert len(fleet.rounds("s1")) == 2
+        fleet.add_rounds([queued("r2", index=2)])
+        fleet.add_rounds([queued("r3", index=3)], while_running=True)
+        assert fleet.sweep("s1").state is SweepState.RUNNING
+        assert len(fleet.rounds("s1")) == 4
+
 
 class TestLeases:
     def test_a_grant_raises_the_fence_and_names_fresh_attempts(self, fleet: Store) -> None:
@@ -881,6 +892,14 @@ class TestAdministration:
         assert store.audit(2) == entries[1:]
         assert store.prune_audit(2) == 1
         assert store.audit(10) == [entries[0], entries[2]]
+
+    def test_attempts_are_found_by_how_they_begin(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        fleet.record("id-bench", [reported(result(granted, at)) for at in (0, 1)], 1)
+        assert fleet.attempts("r0.", 9) == fleet.attempts("", 9) == ["r0.1.0", "r0.1.1"]
+        assert fleet.attempts("r0.1.1", 9) == ["r0.1.1"]
+        assert fleet.attempts("r0.", 1) == ["r0.1.0"]
+        assert fleet.attempts("r%", 9) == fleet.attempts("R0", 9) == []
 
 
 class TestUpkeep:

@@ -25,12 +25,15 @@ from assay.controller.cli import assay
 from assay.controller.home import Home
 from assay.controller.identity.enrol import Enroller, create_token
 from assay.controller.identity.pki import Authority
+from assay.controller.planning.sweeps import tend
 from assay.controller.records import (
     DeviceRecord,
     DeviceState,
     Duty,
     OperatorRecord,
     Role,
+    RoundState,
+    SweepRecord,
     SweepState,
 )
 from assay.controller.server.door import Door
@@ -260,6 +263,23 @@ class TestMeanwhile:
         after = office(home, store).change_device("bench", change)
         assert after == store.device("bench")
         assert (after.state, after.labels) == (DeviceState.REVOKED, {"room": "lab"})
+
+    def test_a_sweep_that_is_cancelled_as_it_ends_stays_cancelled(
+        self, home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        granted = store.lease_round("id-bench", 100 * S, 1)
+        assert granted is not None
+        store.finish_round(granted.round_id, granted.fence, RoundState.DONE, 2)
+        read = store.sweeps
+
+        def cancelled_once_read() -> list[SweepRecord]:
+            found = read()
+            office(home, store).cancel_sweep("s1")
+            return found
+
+        monkeypatch.setattr(store, "sweeps", cancelled_once_read)
+        tend(store)
+        assert store.sweep("s1").state is SweepState.CANCELLED
 
     def test_a_renewal_does_not_let_in_who_was_revoked_meanwhile(
         self, home: Home, store: Store, monkeypatch: pytest.MonkeyPatch

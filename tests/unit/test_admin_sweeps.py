@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,13 +22,16 @@ from assay.controller.admin.views import Exported, ExportOrder, SweepFile
 from assay.controller.admin.wire import is_markdown, look_message, look_of
 from assay.controller.home import Home
 from assay.controller.records import ResultRecord, SweepState
+from assay.controller.server import admin
 from assay.controller.server.admin import _result_batches
+from assay.controller.server.door import Door
 from assay.controller.server.exports import Exports
 from assay.controller.server.running import sole_controller
 from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.controller.terminal.follow import follow
 from assay.core.channel import MAX_REPORT_BYTES
+from assay.core.convert import fill
 from assay.core.errors import (
     AssayError,
     BadMessage,
@@ -189,6 +194,40 @@ def test_what_a_killed_controller_left_is_removed(home: Home) -> None:
         return path.parent
 
     assert not asyncio.run(made(10.0)).exists()
+
+
+def test_long_lists_are_made_outside_the_event_loop(
+    home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fleet's devices, or a sweep's results, take seconds: no Sync must wait for them."""
+    measure(store, 0)
+    made: list[tuple[type[Any], bool]] = []
+
+    def watched_fill(message: Any, value: Any) -> Any:
+        made.append((type(value), threading.current_thread() is threading.main_thread()))
+        return fill(message, value)
+
+    monkeypatch.setattr(admin, "fill", watched_fill)
+    pool = ThreadPoolExecutor(1)
+    servicer = admin.AdminServicer(
+        home, Door(store, lambda: 1), admin.Threads(pool, pool, pool), Here(home, store)
+    )
+    caller: Any = SimpleNamespace(peer=lambda: "unix:", auth_context=dict)
+
+    async def listed() -> None:
+        await servicer.ListDevices(admin_pb2.ListDevicesRequest(), caller)
+        await servicer.ListSweeps(admin_pb2.ListSweepsRequest(), caller)
+        await servicer.ListRounds(admin_pb2.ListRoundsRequest(sweep="s1"), caller)
+        await servicer.ListAudit(admin_pb2.ListAuditRequest(limit=9), caller)
+        request = admin_pb2.ListResultsRequest(sweep="s1")
+        assert len([reply async for reply in servicer.ListResults(request, caller)]) == 1
+
+    asyncio.run(listed())
+    pool.shutdown()
+    assert {one.__name__ for one, _ in made} == {
+        *("DeviceRecord", "SweepRecord", "SweepRound", "AuditRecord", "ResultRecord")
+    }
+    assert not any(in_loop for _, in_loop in made)
 
 
 def test_results_go_in_messages_of_a_mebibyte() -> None:

@@ -96,7 +96,7 @@ def tend(store: Store) -> None:
             tried = [cell for cell in cells if cell.group not in given_up]
             added = planning.more_rounds(sweep, tried, rounds, results)
         if added:
-            store.add_rounds(_from_now_on(added))
+            store.add_rounds(_from_now_on(added), while_running=True)
         else:
             store.set_sweep_state(sweep.sweep_id, SweepState.DONE)
             health.conclude(store, sweep)

@@ -111,14 +111,16 @@ class Store(Protocol):
     def add_sweep(
         self, sweep: SweepRecord, cells: Sequence[CellRecord], rounds: Sequence[RoundRecord]
     ) -> None: ...
-    def add_rounds(self, rounds: Sequence[RoundRecord]) -> None:
-        """More rounds for a sweep (a retry); sets the sweep RUNNING again."""
+    def add_rounds(self, rounds: Sequence[RoundRecord], *, while_running: bool = False) -> None:
+        """More rounds for a sweep (a retry); sets the sweep RUNNING again. With ``while_running``
+        nothing where it does not run any more: whoever cancelled it meanwhile has the last word."""
         ...
 
     def sweeps(self) -> list[SweepRecord]: ...
     def sweep(self, name_or_id: str) -> SweepRecord: ...
     def set_sweep_state(self, sweep_id: str, state: SweepState) -> None:
-        """CANCELLED also cancels its queued rounds at once; leased ones end by the next sync."""
+        """CANCELLED also cancels its queued rounds at once; leased ones end by the next sync. DONE
+        only from RUNNING: one that was cancelled stays so."""
         ...
 
     def set_sweep_priority(self, sweep_id: str, priority: int) -> None: ...

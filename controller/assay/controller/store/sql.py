@@ -147,9 +147,9 @@ class SqlStore:
         with writing(self._engine) as tx:
             sweeps.add_sweep(tx, sweep, cells, rounds)
 
-    def add_rounds(self, rounds: Sequence[RoundRecord]) -> None:
+    def add_rounds(self, rounds: Sequence[RoundRecord], *, while_running: bool = False) -> None:
         with writing(self._engine) as tx:
-            sweeps.add_rounds(tx, rounds)
+            sweeps.add_rounds(tx, rounds, while_running)
 
     def sweeps(self) -> list[SweepRecord]:
         with reading(self._engine) as tx:
@@ -242,9 +242,7 @@ class SqlStore:
         most_uncounted: int = 0,
     ) -> RoundState | None:
         with writing(self._engine) as tx:
-            return leases.release(
-                tx, round_id, fence, max_grants, now_ns, trouble, most_uncounted
-            )
+            return leases.release(tx, round_id, fence, max_grants, now_ns, trouble, most_uncounted)
 
     def finish_round(self, round_id: str, fence: int, state: RoundState, now_ns: int) -> bool:
         with writing(self._engine) as tx:

@@ -41,10 +41,12 @@ def add_sweep(
     _insert_rounds(tx, sweep.name, its_rounds)
 
 
-def add_rounds(tx: Connection, more: Sequence[RoundRecord]) -> None:
-    """More rounds; their sweeps run again."""
+def add_rounds(tx: Connection, more: Sequence[RoundRecord], while_running: bool) -> None:
+    """More rounds; their sweeps run again. See :meth:`Store.add_rounds`."""
     for sweep_id in {round_.sweep_id for round_ in more}:
         found = sweep(tx, sweep_id)
+        if while_running and found.state is not SweepState.RUNNING:
+            continue
         _insert_rounds(tx, found.name, [r for r in more if r.sweep_id == sweep_id])
         _set_state(tx, sweep_id, SweepState.RUNNING)
 
@@ -72,9 +74,11 @@ def set_priority(tx: Connection, sweep_id: str, priority: int) -> None:
 
 
 def set_state(tx: Connection, sweep_id: str, state: SweepState) -> None:
-    """CANCELLED also cancels the queued rounds at once."""
-    if _set_state(tx, sweep_id, state) == 0:
-        raise NotFound(f"no sweep {sweep_id!r}")
+    """See :meth:`Store.set_sweep_state`."""
+    before = sweep(tx, sweep_id).state
+    if state is SweepState.DONE and before is not SweepState.RUNNING:
+        return
+    _set_state(tx, sweep_id, state)
     if state is SweepState.CANCELLED:
         tx.execute(
             update(rounds)
@@ -146,10 +150,8 @@ def digests_of(runs: Iterable[RunSpec]) -> set[str]:
     return found
 
 
-def _set_state(tx: Connection, sweep_id: str, state: SweepState) -> int:
-    return tx.execute(
-        update(sweeps).where(sweeps.c.sweep_id == sweep_id).values(state=state.value)
-    ).rowcount
+def _set_state(tx: Connection, sweep_id: str, state: SweepState) -> None:
+    tx.execute(update(sweeps).where(sweeps.c.sweep_id == sweep_id).values(state=state.value))
 
 
 def _add_cells(tx: Connection, its: Sequence[CellRecord]) -> None:
