@@ -1,21 +1,21 @@
 """Recording results: once each, however often and in whatever order they are sent.
 
-A batch costs a few statements, however many results it holds; those that carry something for each
-result are run as they are, since SQLAlchemy's care for every parameter takes longer than SQLite.
+A batch costs a few statements, however many results it holds; they are run as they are, since
+SQLAlchemy's care for every parameter takes longer than SQLite.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, String, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, String, bindparam, insert, select
 
 from assay.controller.records import Recorded, RecordOutcome, RoundState
 from assay.controller.store.arrival import Arrived, Index
-from assay.controller.store.schema import attempts, conflicts, results, rounds
+from assay.controller.store.schema import conflicts
 
 # What a device may make us keep of one attempt; an honest one sends a few kB, a few times.
 _BYTES_PER_ATTEMPT = 16 << 20
@@ -38,12 +38,18 @@ _INSERT = f"INSERT INTO results ({', '.join(_COLUMNS)}) VALUES "
 _CONFLICTS = select(conflicts.c.seq, conflicts.c.sha256).where(
     conflicts.c.attempt_id == bindparam("attempt_id", type_=String)
 )
-_OPEN = (RoundState.QUEUED.value, RoundState.LEASED.value)
-_LACKS_ONE = exists().where(
-    attempts.c.round_id == rounds.c.round_id,
-    attempts.c.fence == rounds.c.fence,
-    ~exists().where(results.c.attempt_id == attempts.c.attempt_id),
-)
+# A result proves that the grant arrived, whatever the device's Syncs have said so far: should it
+# lose its disk now, the round must come back under a new fence, not under these keys.
+_ACCEPT = "UPDATE rounds SET accepted = {true} WHERE NOT accepted AND round_id IN ({rounds})"
+_CLOSE = f"""
+UPDATE rounds SET state = '{RoundState.DONE.value}', lease_expires_ns = NULL, since_ns = {{now}},
+       trouble = ''
+WHERE state IN ('{RoundState.QUEUED.value}', '{RoundState.LEASED.value}')
+  AND round_id IN ({{rounds}})
+  AND NOT EXISTS (
+    SELECT 1 FROM attempts AS a
+    WHERE a.round_id = rounds.round_id AND a.fence = rounds.fence
+      AND NOT EXISTS (SELECT 1 FROM results AS s WHERE s.attempt_id = a.attempt_id))"""
 _STORED = Recorded(RecordOutcome.STORED)
 
 
@@ -83,9 +89,8 @@ def record_all(
     ]
     _insert(tx, batch.new_results)
     _note_conflicts(tx, batch)
-    if batch.rounds:
-        _note_acceptance(tx, batch.rounds)
-        _close_whole(tx, batch.rounds, now_ns)
+    _note_acceptance(tx, sorted(batch.rounds))
+    _close_whole(tx, sorted(batch.rounds), now_ns)
     return outcomes
 
 
@@ -173,7 +178,11 @@ def _portions(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _places(tx: Connection, count: int) -> str:
-    return ", ".join(["?" if tx.dialect.paramstyle == "qmark" else "%s"] * count)
+    return ", ".join([_place(tx)] * count)
+
+
+def _place(tx: Connection) -> str:
+    return "?" if tx.dialect.paramstyle == "qmark" else "%s"
 
 
 def _note_conflicts(tx: Connection, batch: _Batch) -> None:
@@ -190,20 +199,14 @@ def _note_conflicts(tx: Connection, batch: _Batch) -> None:
             tx.execute(insert(conflicts), new_ones)
 
 
-def _note_acceptance(tx: Connection, round_ids: Iterable[str]) -> None:
-    """A result proves that the grant arrived, whatever the device's Syncs have said so far: should
-    it lose its disk now, the round must come back under a new fence, not under these keys."""
-    tx.execute(
-        update(rounds)
-        .where(rounds.c.round_id.in_(sorted(round_ids)), rounds.c.accepted.is_(False))
-        .values(accepted=True)
-    )
+def _note_acceptance(tx: Connection, round_ids: Sequence[str]) -> None:
+    for some in _portions(round_ids):
+        query = _ACCEPT.format(true=_place(tx), rounds=_places(tx, len(some)))
+        tx.exec_driver_sql(query, (True, *some))
 
 
-def _close_whole(tx: Connection, round_ids: Iterable[str], now_ns: int) -> None:
+def _close_whole(tx: Connection, round_ids: Sequence[str], now_ns: int) -> None:
     """DONE for every round all of whose attempts of the current grant have a result."""
-    tx.execute(
-        update(rounds)
-        .where(rounds.c.round_id.in_(sorted(round_ids)), rounds.c.state.in_(_OPEN), ~_LACKS_ONE)
-        .values(state=RoundState.DONE.value, lease_expires_ns=None, since_ns=now_ns, trouble="")
-    )
+    for some in _portions(round_ids):
+        query = _CLOSE.format(now=_place(tx), rounds=_places(tx, len(some)))
+        tx.exec_driver_sql(query, (now_ns, *some))
