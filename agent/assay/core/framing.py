@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from assay.v1 import blobs_pb2
 
+READ = "/assay.v1.Blobs/Read"
+"""The call whose answers are framed here."""
+
 Chunk = bytes | memoryview
 """A part of a file."""
 

@@ -16,6 +16,7 @@ from assay.agent.plane.signatures import Envelopes
 from assay.core.channel import BLOB_CHUNK_BYTES, error_of
 from assay.core.encoding import Encoding, encodings_here
 from assay.core.errors import AssayError, BadMessage, Cancelled, Unreachable
+from assay.core.framing import READ, Chunk, unframed
 from assay.core.model import ArtifactRef
 from assay.v1 import artifact_pb2, blobs_pb2, blobs_pb2_grpc, fleet_pb2, fleet_pb2_grpc
 
@@ -45,7 +46,7 @@ class Link:
         self._quiet = quiet
         self._count = count
         self._fleet = _Redial(fleet, fleet_pb2_grpc.FleetStub, count)
-        self._blobs = _Redial(blobs, blobs_pb2_grpc.BlobsStub, count)
+        self._blobs = _Redial(blobs, _BlobsStub, count)
 
     def sync(self, request: fleet_pb2.SyncRequest, timeout_s: float) -> fleet_pb2.SyncResponse:
         """``Fleet.Sync``; gives way at once where a run begins."""
@@ -116,7 +117,7 @@ class Link:
             call = _begin(line.stub.Offer.future, request, timeout=_OFFER_S)
             return _offer(_result(line, call, packet))
 
-    def read(self, ref: ArtifactRef, offset: int, offer: Offer | None = None) -> Iterator[bytes]:
+    def read(self, ref: ArtifactRef, offset: int, offer: Offer | None = None) -> Iterator[Chunk]:
         """``Blobs.Read`` from ``offset`` on, which counts the bytes of the ``offer`` where one is
         taken; closing the iterator ends the call."""
         request = blobs_pb2.ReadRequest(digest=ref.digest, offset=offset)
@@ -129,9 +130,9 @@ class Link:
             call = _begin(line.stub.Read, request, timeout=timeout_s)
             packet.attach(call.cancel)
             try:
-                for message in call:
-                    left -= len(message.data)
-                    yield message.data
+                for chunk in call:
+                    left -= len(chunk)
+                    yield chunk
                 line.healthy = True
             except grpc.RpcError as error:
                 # Of a message that was cut off nobody knows how much had come.
@@ -159,6 +160,18 @@ class Link:
         """Closes both channels."""
         self._fleet.close()
         self._blobs.close()
+
+
+class _BlobsStub(blobs_pb2_grpc.BlobsStub):
+    """Whose ``Read`` yields chunks, without a message made for each."""
+
+    def __init__(self, channel: Any) -> None:
+        super().__init__(channel)
+        self.Read = channel.unary_stream(
+            READ,
+            request_serializer=blobs_pb2.ReadRequest.SerializeToString,
+            response_deserializer=unframed,
+        )
 
 
 class _Line:

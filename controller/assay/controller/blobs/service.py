@@ -20,7 +20,7 @@ from assay.core.channel import status_of
 from assay.core.digest import is_digest
 from assay.core.encoding import Encoding
 from assay.core.errors import AssayError, BadMessage, PermissionDenied
-from assay.core.framing import framed
+from assay.core.framing import READ, framed
 from assay.core.model import MEDIA_NPZ, ArtifactRef
 from assay.v1 import blobs_pb2, blobs_pb2_grpc
 
@@ -29,7 +29,6 @@ TRANSFERS_PER_DEVICE = 8
 TRACE_BYTES_PER_DAY = 8 << 30
 _MAX_DIGESTS = 1_000
 _MAX_BASES = 100
-_READ = "/assay.v1.Blobs/Read"
 _NUMBERS = {
     encoding: blobs_pb2.Encoding.Value(f"ENCODING_{encoding.name}") for encoding in Encoding
 }
@@ -168,7 +167,7 @@ class RawChunks(grpc.ServerInterceptor):
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Gives the handler of ``Read`` another serialiser."""
         handler: Any = continuation(handler_call_details)
-        if handler is None or handler_call_details.method != _READ:
+        if handler is None or handler_call_details.method != READ:
             return handler
         return handler._replace(response_serializer=framed)
 
