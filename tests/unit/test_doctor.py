@@ -17,7 +17,7 @@ from assay.agent.permissions import may_renice, may_reset_peak, may_run_fifo
 from assay.agent.platform import board_problem, python_problem, require_supported, userland_bits
 from assay.core.errors import CheckFailed, UnsupportedPlatform, UsageError
 from assay.core.model import Absent, RuntimeFacts
-from tests.boards import composed, names
+from tests.boards import composed, copy_of, names
 
 LITERT = RuntimeFacts("litert", "2.1.0", ("xnnpack",))
 NO_ORT = ("onnxruntime", Absent("onnxruntime is not installed"))
@@ -54,6 +54,16 @@ def test_a_pi_4_says_why_it_has_no_power_and_what_would_help() -> None:
     assert throttling.status == WARN
     assert throttling.value == "under_voltage since boot throttled since boot"
     assert pi["conditions", "governor"].status == OK
+
+
+def test_a_pi_5_warns_of_its_supply_before_a_run_does(tmp_path: Path) -> None:
+    assert found("rpi5")["conditions", "supply"].value == "5.14 V"
+    root = copy_of("rpi5", tmp_path)
+    pmic = root / "commands/vcgencmd-pmic_read_adc.txt"
+    pmic.write_text(pmic.read_text().replace("=5.13872000V", "=4.69000000V"))
+    sagging = next(f for f in examine(root, ()) if f.name == "supply")
+    assert sagging.status == WARN and "27 W supply" in sagging.detail
+    assert ("conditions", "supply") not in found("rpi4")
 
 
 def test_a_jetson_names_its_power_source_and_scope() -> None:

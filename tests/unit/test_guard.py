@@ -137,6 +137,13 @@ def unlocked(evidence: Evidence) -> Evidence:
     return replace(evidence, before=replace(evidence.before, governors=("ondemand",)))
 
 
+def held_by_limits(evidence: Evidence, *, held_after: bool = True) -> Evidence:
+    """As jetson_clocks leaves a board: the governor is called as ever."""
+    before = replace(evidence.before, governors=("schedutil",), clocks_locked=True)
+    left = replace(evidence.after, governors=("schedutil",), clocks_locked=held_after)
+    return replace(evidence, before=before, after=left)
+
+
 SERVER = Scenario(ScenarioKind.SERVER, target_qps=100.0)
 THREADS = RuntimeSpec("onnxruntime", threads=2)
 PROVOKED: list[tuple[str, bool, Evidence]] = [
@@ -160,6 +167,8 @@ PROVOKED: list[tuple[str, bool, Evidence]] = [
     ("freq_moved", False, unlocked(clocks(2.4e9, 2.4e9, 2.4e9, 1.8e9))),
     ("freq_moved", False, unlocked(report(clock_probe_change=0.2))),
     ("freq_moved", True, report(clock_probe_change=-0.2)),
+    ("freq_moved", True, held_by_limits(clocks(2.4e9, 2.4e9, 2.4e9, 1.8e9))),
+    ("freq_moved", True, held_by_limits(CLEAN, held_after=False)),
     (
         "freq_moved",
         True,
@@ -212,6 +221,20 @@ PROVOKED: list[tuple[str, bool, Evidence]] = [
             after=replace(CLEAN.after, throttle_bits=0x1 << 16),
         ),
     ),
+    (
+        "throttle_history_dirty",
+        False,
+        # The sensor died three seconds into the timed part: the rest was not watched.
+        sensed(
+            "rpi_throttle.bits",
+            "throttle_bits",
+            {0: 65536.0, 1: 65536.0, 3: 65536.0},
+            before=replace(CALM, throttle_bits=1 << 16),
+            after=replace(CLEAN.after, throttle_bits=1 << 16),
+        ),
+    ),
+    ("low_voltage", False, sensed("rpi_pmic.EXT5V", "input_voltage", {1: 5.1, 2: 4.79})),
+    ("low_voltage", True, sensed("rpi_pmic.EXT5V", "input_voltage", {1: 5.1, 2: 4.69, 3: 5.1})),
     ("hot_start", False, replace(CLEAN, settled=Settled(300 * S, 71.5, timed_out=True))),
     ("battery_low", False, sensed("battery.charge", "battery_charge", {2: 0.12})),
     ("isolation_none", False, replace(CLEAN, isolation=Isolation.NONE)),
@@ -268,10 +291,14 @@ INNOCENT = {
     "a dirty history that was watched live": sensed(
         "rpi_throttle.bits",
         "throttle_bits",
-        {1: 65536.0, 2: 65536.0},
+        {1: 65536.0, 5: 65536.0, 9: 65536.0},
         before=replace(CALM, throttle_bits=1 << 16),
         after=replace(CLEAN.after, throttle_bits=1 << 16),
     ),
+    "a sag of the supply before the timed part": sensed(
+        "rpi_pmic.EXT5V", "input_voltage", {-3: 4.5, 1: 5.1, 2: 4.8}
+    ),
+    "other voltages than the board's input": sensed("ina2xx.volts", "voltage", {1: 3.3, 2: 3.3}),
     "two threads use more CPU than wall": run(report(cpu_ns=19.9 * S), runtime=THREADS),
     "a paced run rests": run(report(cpu_ns=1 * S), scenario=Scenario(mode=Mode.PACED)),
     "an accelerator rests the CPU": run(

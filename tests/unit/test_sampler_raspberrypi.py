@@ -84,6 +84,8 @@ def test_pmic_sum_leaves_the_input_voltage_out_and_names_itself() -> None:
     assert total.channel.meter.gain_u is None
     assert total.value == pytest.approx(sum(rail.value for rail in rails))
     assert ext5v.value == pytest.approx(5.13872)
+    # By this the guard knows it from any other rail's volts.
+    assert ext5v.channel.quantity == "input_voltage"
 
 
 def test_pmic_rails_are_paired_by_name_whatever_the_order() -> None:

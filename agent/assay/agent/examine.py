@@ -19,6 +19,7 @@ from assay.agent.plane.traffic import kept_day_bytes
 from assay.agent.platform import board_problem, python_problem
 from assay.agent.samplers import Sampler, facts_of, probe_all
 from assay.agent.samplers.base import Reading
+from assay.agent.samplers.rpi_pmic import input_voltage_problem
 from assay.core.errors import SamplerError
 from assay.core.model import Absent, DeviceFacts, Isolation, RuntimeFacts
 
@@ -56,6 +57,7 @@ def examine(sysroot: Path, runtimes: Iterable[RuntimeAnswer]) -> list[Finding]:
         *_runtimes(answers),
         *(_isolation(facts, sysroot) if live else []),
         *_conditions(facts, sysroot),
+        *_supply(found),
         *_power(facts, found),
         *[_sampler(name, one) for name, one in found.items()],
     ]
@@ -188,6 +190,27 @@ def _throttling(state: DeviceState) -> Finding:
     return Finding(
         "conditions", "throttling", WARN if held_back else OK, " ".join(held_back) or "none"
     )
+
+
+def _supply(found: dict[str, Sampler | Absent]) -> list[Finding]:
+    """A Pi 5's 5 V input, the one supply whose limits are known; its own row tells what failed."""
+    pmic = found.get("rpi_pmic")
+    if pmic is None or isinstance(pmic, Absent):
+        return []
+    try:
+        volts = [r.value for r in pmic.read() if r.channel.quantity == "input_voltage"]
+    except SamplerError:
+        return []
+    return [
+        Finding(
+            "conditions",
+            "supply",
+            WARN if (problem := input_voltage_problem(value)) else OK,
+            f"{value:.2f} V",
+            problem[0] if problem else "",
+        )
+        for value in volts
+    ]
 
 
 def _power(facts: DeviceFacts, found: dict[str, Sampler | Absent]) -> list[Finding]:

@@ -6,6 +6,7 @@ import statistics
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from assay.agent.devices.state import DeviceState, StateChange, difference
 from assay.agent.measuring.settle import Settled
@@ -19,6 +20,9 @@ from assay.core.model import (
     ScenarioKind,
     WorkerReport,
 )
+
+MAX_UNWATCHED_NS = 5_000_000_000
+"""Twice a second is the pace of the firmware's bits, and one call may take two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,17 @@ class Evidence:
         """The values of each series of a quantity inside the timed part."""
         window = (self.report.timed_start_ns, self.report.timed_end_ns)
         return {key: _cut(one, *window) for key, one in of_quantity(self.series, quantity).items()}
+
+    def watched(self, quantity: str) -> bool:
+        """Whether a series of a quantity was read all through the timed part: a sensor that fell
+        silent on the way saw nothing of the rest."""
+        start, end = self.report.timed_start_ns, self.report.timed_end_ns
+        for one in of_quantity(self.series, quantity).values():
+            inside = [t for t in one.t_ns if start <= t <= end]
+            gaps = [b - a for a, b in pairwise([start, *inside, end])]
+            if len(inside) > 1 and max(gaps) <= MAX_UNWATCHED_NS:
+                return True
+        return False
 
     @property
     def is_open(self) -> bool:

@@ -15,6 +15,7 @@ from assay.agent.measuring import reasons as limits
 from assay.agent.measuring.evidence import Evidence, conditions
 from assay.agent.measuring.reasons import is_finding, reason
 from assay.agent.measuring.throttle_time import NOTE, time_to_throttle
+from assay.agent.samplers.rpi_pmic import input_voltage_problem
 from assay.core import stats
 from assay.core.model import (
     Conditions,
@@ -78,9 +79,13 @@ def _over_current(evidence: Evidence) -> list[str]:
 
 
 def _freq_moved(evidence: Evidence) -> Iterable[Reason]:
-    locked = bool(evidence.before.governors) and _LOCKED_GOVERNORS.issuperset(
-        evidence.before.governors
-    )
+    governors = evidence.before.governors
+    held = bool(evidence.before.clocks_locked)
+    locked = held or (bool(governors) and _LOCKED_GOVERNORS.issuperset(governors))
+    if held and evidence.after.clocks_locked is False:
+        told = "every clock was held when the run began and not when it ended (nvpmodel undoes "
+        yield reason("freq_moved", f"{told}jetson_clocks)", hard=True)
+        return
     clocks = evidence.measured_clocks_hz()
     if clocks:
         centre = statistics.median(clocks)
@@ -180,10 +185,12 @@ def _overhead_bound(latency: Latency) -> Iterable[Reason]:
 
 
 def _board(evidence: Evidence) -> Iterable[Reason]:
-    """throttle_history_dirty, hot_start, battery_low."""
-    watched = any(len(values) > 1 for values in evidence.timed("throttle_bits").values())
-    if evidence.change.throttle_history_dirty and not watched:
+    """throttle_history_dirty, low_voltage, hot_start, battery_low."""
+    if evidence.change.throttle_history_dirty and not evidence.watched("throttle_bits"):
         yield reason("throttle_history_dirty", ", ".join(evidence.before.throttle_history))
+    for values in evidence.timed("input_voltage").values():
+        if values and (problem := input_voltage_problem(min(values))):
+            yield reason("low_voltage", problem[0], hard=problem[1])
     settled = evidence.settled
     if settled.timed_out and settled.temperature_c is not None:
         told = f"{settled.temperature_c:.1f} °C after waiting {settled.waited_ns / 1e9:.0f} s"

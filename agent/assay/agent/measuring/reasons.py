@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from assay.agent.samplers.rpi_pmic import EXT5V_FAIL_V, EXT5V_WARN_V
 from assay.core.model import Mode, Reason
 from assay.core.synthetic import SYNTHETIC
 
@@ -61,7 +62,8 @@ CATALOGUE: tuple[Code, ...] = (
         f"More than {CLOCK_MOVED_SHARE:.0%} of the clock readings lie over {MAX_CLOCK_MOVE:.0%} "
         "from their median, or the calibrated loop took over "
         f"{MAX_CLOCK_PROBE_CHANGE:.0%} longer or shorter after than before. Hard under a locked "
-        "clock (governor `performance` or `userspace`), soft otherwise.",
+        "clock (governor `performance` or `userspace`, or limits alike, as jetson_clocks "
+        "sets them), soft otherwise. Hard too where such limits came apart during the run.",
         finding_in=_SUSTAINED,
     ),
     Code(
@@ -147,7 +149,13 @@ CATALOGUE: tuple[Code, ...] = (
     Code(
         "throttle_history_dirty",
         False,
-        "The board had throttled since boot, and was not watched live in the timed part.",
+        "The board had throttled since boot, and was not watched live all through the timed part.",
+    ),
+    Code(
+        "low_voltage",
+        False,
+        f"A Raspberry Pi 5's 5 V input read below {EXT5V_WARN_V:g} V in the timed part; hard below "
+        f"{EXT5V_FAIL_V:g} V.",
     ),
     Code("hot_start", False, "The board was warmer than its start limit when the run began."),
     Code("battery_low", False, f"The battery held less than {MIN_BATTERY_CHARGE:.0%}."),

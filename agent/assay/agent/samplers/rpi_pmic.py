@@ -28,7 +28,7 @@ _LINE = re.compile(
 _SUM = Channel(
     "pmic_rail_sum_w", "power", "W", Meter(PowerTier.BOARD_SENSOR, "rail_sum", total=True)
 )
-_EXT5V = Channel("EXT5V", "voltage", "V")
+_EXT5V = Channel("EXT5V", "input_voltage", "V")
 
 
 @dataclass(frozen=True, slots=True)

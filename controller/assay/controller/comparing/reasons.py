@@ -71,6 +71,9 @@ REASONS: dict[str, Reason] = {
     "energy_inconclusive": Reason("the energy's uncertainty exceeds 20 %", _LONGER),
     "baseline_drift": Reason("idle power moved between before and after", _COOL),
     "hot_start": Reason("the board was still hot at the start", _COOL),
+    "low_voltage": Reason(
+        "the board's supply sagged", "use the 27 W supply and a short, thick cable"
+    ),
     "battery_low": Reason("the battery was low", "charge it"),
     "isolation_none": Reason(
         "the run could not be pinned to cores of its own",
