@@ -80,6 +80,29 @@ class TestLooks:
         measure(store, 1)
         assert looks.all()[0].runs_done == 2
 
+    def test_a_sweep_that_takes_long_to_read_is_not_read_all_the_time(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now_s, read = 0.0, type(store).results
+
+        def slow(*arguments: Any, **named: Any) -> list[ResultRecord]:
+            nonlocal now_s
+            now_s += 2
+            return read(*arguments, **named)
+
+        monkeypatch.setattr(type(store), "results", slow)
+        looks = SweepLooks(store, lambda: now_s)
+        assert looks.look("s1").runs_done == 0
+        measure(store, 0)
+        now_s += 19
+        assert looks.look("s1").runs_done == 0
+        now_s += 1
+        assert looks.look("s1").runs_done == 1
+        measure(store, 1)
+        assert looks.look("s1").runs_done == 1
+        store.set_sweep_state("s1", SweepState.DONE)
+        assert looks.look("s1").runs_done == 2, "the last look is a true one"
+
     def test_a_look_survives_the_wire(self, store: Store) -> None:
         measure(store, 0)
         look = SweepLooks(store).look("s1")

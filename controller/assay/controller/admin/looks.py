@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from assay.controller.admin.views import SweepLook, SweepRound
 from assay.controller.home import Home
@@ -16,38 +16,61 @@ from assay.controller.store.base import Store
 from assay.core.errors import Unreachable
 
 _EVERY_S = 0.5
-_MOST_KEPT = 256
+_MOST_KEPT = 1_024
+_LONG_S = 0.1
+_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    marks: SweepMarks
+    look: SweepLook
+    at_s: float
+    took_s: float
+
+    def will_do(self, now_s: float) -> bool:
+        """Whether it is not worth the time to look anew, though something moved: the results of a
+        large sweep take seconds to read, during which little else gets done."""
+        if self.took_s < _LONG_S or self.look.ended:
+            return False
+        return now_s - self.at_s < self.took_s / _SHARE
 
 
 class SweepLooks:
     """Looks at sweeps; results and rounds are read again only where something moved, however many
-    watch. For several threads."""
+    watch, and for a tenth of the time at most. For several threads."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._clock_s = clock_s
         self._lock = threading.Lock()
-        self._seen: dict[str, tuple[SweepMarks, SweepLook]] = {}
+        self._seen: dict[str, _Seen] = {}
 
     def look(self, name: str) -> SweepLook:
         """The sweep of this name or id, now; :class:`NotFound` where there is none."""
         sweep = self._store.sweep(name)
-        # Before the rest: what comes in between is read twice rather than never.
-        marks = self._store.sweep_marks(sweep.sweep_id)
+        began_s = self._clock_s()
         with self._lock:
-            before, seen = self._seen.get(sweep.sweep_id, (None, None))
-        if seen is None or before != marks:
-            seen = _look(self._store, sweep)
-            self._keep(marks, seen)
-        return replace(seen, sweep=sweep)
+            seen = self._seen.get(sweep.sweep_id)
+        ends = seen is not None and seen.look.sweep.state is not sweep.state
+        if seen is None or ends or not seen.will_do(began_s):
+            # Before the rest: what comes in between is read twice rather than never.
+            marks = self._store.sweep_marks(sweep.sweep_id)
+            if seen is None or ends or seen.marks != marks:
+                look, ended_s = _look(self._store, sweep), self._clock_s()
+                seen = _Seen(marks, look, ended_s, ended_s - began_s)
+                self._keep(seen)
+        return replace(seen.look, sweep=sweep)
 
     def all(self) -> list[SweepLook]:
         """Every sweep, the newest last."""
         return [self.look(sweep.sweep_id) for sweep in self._store.sweeps()]
 
-    def _keep(self, marks: SweepMarks, look: SweepLook) -> None:
+    def _keep(self, seen: _Seen) -> None:
+        sweep_id = seen.look.sweep.sweep_id
         with self._lock:
-            self._seen.pop(look.sweep.sweep_id, None)
-            self._seen[look.sweep.sweep_id] = (marks, look)
+            self._seen.pop(sweep_id, None)
+            self._seen[sweep_id] = seen
             while len(self._seen) > _MOST_KEPT:
                 del self._seen[next(iter(self._seen))]
 
