@@ -210,8 +210,11 @@ def test_no_secret_and_no_open_file_is_inherited(
         )
 
 
-def test_temporary_files_are_removed(worker: Worker, tmp_path: Path) -> None:
-    body = "import tempfile; open(tempfile.mkstemp()[1], 'w').write('left')\n"
+def test_temporary_files_are_its_own_and_removed(worker: Worker, tmp_path: Path) -> None:
+    body = (
+        "import tempfile; left = tempfile.mkstemp()[1]; open(left, 'w').write('left')\n"
+        "assert Path(left).parent == run_dir / 'tmp', left\n"
+    )
     worker(body + write_report(failed("internal", "x")))
     assert not (tmp_path / "tmp").exists()
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog.testing
 from docs import generate
 from hypothesis import given
 from hypothesis import strategies as st
@@ -373,7 +374,10 @@ def test_over_the_budget_the_device_label_goes_first() -> None:
         shapes=SHAPES[:2], devices=[make_device(f"pi-{i}") for i in range(8)], spoil=False
     )
     whole = values(page_of(data), "assay_latency_seconds")
-    page = page_of(data, budget=200)
+    with structlog.testing.capture_logs() as logs:
+        page = page_of(data, budget=200)
+    (said,) = [entry for entry in logs if entry["event"] == "series dropped"]
+    assert said["dropped"] == values(page, "assay_series_dropped")[()]
     kept = values(page, "assay_latency_seconds")
     assert {dict(key)["device"] for key in kept} == {""}
     assert len(kept) == len(whole) / 8

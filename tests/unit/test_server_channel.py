@@ -131,6 +131,13 @@ def test_a_quiet_device_sends_no_pings() -> None:
         assert options["grpc.keepalive_permit_without_calls"] == 0
 
 
+def test_a_fleet_that_comes_back_at_once_is_more_than_what_is_shed_unless_told() -> None:
+    options = dict(SERVER_OPTIONS)
+    # gRPC sheds at random from the first on, and all from the second (1,000 and 3,000 unless told).
+    soft = options["grpc.server.max_pending_requests"]
+    assert 10_000 < soft < options["grpc.server.max_pending_requests_hard_limit"]
+
+
 def test_a_dead_path_is_noticed_within_half_a_minute() -> None:
     options = dict(CHANNEL_OPTIONS)
     for answer in ("grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms"):
