@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -163,6 +165,19 @@ class TestAside:
         aside = Aside(home, longest_s=0.01)
         with pytest.raises(AssayError, match="crashed or took too long"):
             aside.report("s1", markdown=True)
+
+    def test_it_goes_before_the_controller_where_memory_runs_out(
+        self, home: Home, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+        popen = subprocess.Popen
+        monkeypatch.setattr(subprocess, "Popen", lambda _, **named: popen(command, **named))
+        aside = Aside(home)
+        child = aside._start()
+        try:
+            assert Path(f"/proc/{child.pid}/oom_score_adj").read_text().strip() == "1000"
+        finally:
+            aside._end(child)
 
     def test_none_is_begun_after_the_end(self, home: Home) -> None:
         aside = Aside(home)

@@ -197,6 +197,13 @@ def test_a_file_that_leaves_nothing_is_an_error(changes: dict[str, object], prob
         plan(**changes)
 
 
+def test_a_file_that_multiplies_without_end_is_refused_before_it_is_multiplied_out() -> None:
+    wide = {"name": "onnxruntime", "threads": [1] * 20_000}
+    scenario = {"batch": [1] * 20_000}
+    with pytest.raises(SpecError, match=r"make \d{9,} runs; a sweep has 1000000 at most"):
+        plan(spec(runtimes=[wide], scenarios=[scenario]))
+
+
 def test_a_cells_key_does_not_depend_on_when_it_is_run() -> None:
     run = plan().cells[0].run
     later = replace(run, attempt_id="other", seed=9, evaluate=True)

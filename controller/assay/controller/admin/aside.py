@@ -111,6 +111,9 @@ class Aside:
                 # Ctrl-C in a terminal is for the controller, which then ends this.
                 start_new_session=True,
             )
+            # If memory runs out, it goes first and not the controller.
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")
             self._running.add(process)
         return process
 

@@ -24,6 +24,9 @@ from assay.core.model.formats import MEDIA_BY_RUNTIME
 
 _NO_DATASETS: Mapping[str, DatasetRecord] = MappingProxyType({})
 
+MOST_RUNS = 1_000_000
+"""Of one sweep, canaries left out; each has its row and its kilobyte."""
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
@@ -52,10 +55,12 @@ def make_cells(
     :class:`SpecError` where a selection is empty or nothing would be left.
     """
     chosen_variants = choose_variants(spec, variants)
+    chosen_devices = _choose_devices(spec, devices)
+    _check_size(spec, len(chosen_variants), len(chosen_devices))
     feeding = _Feeding(dataset, datasets)
     cells: list[CellRecord] = []
     skipped: list[Skipped] = []
-    for device in _choose_devices(spec, devices):
+    for device in chosen_devices:
         for scenario in (s for choice in spec.scenarios for s in choice.scenarios()):
             found, left_out = _group_cells(
                 spec, sweep_id, device, scenario, chosen_variants, feeding, canary
@@ -122,6 +127,23 @@ def choose_variants(spec: SweepSpec, variants: Sequence[VariantRecord]) -> list[
     if problems:
         raise SpecError(spec.name, problems)
     return sorted(chosen, key=lambda v: (v.name != spec.baseline, v.name))
+
+
+def _check_size(spec: SweepSpec, variants: int, devices: int) -> None:
+    """Before anything is multiplied out: a slip of a file must not take all memory, nor keep the
+    store busy for minutes."""
+    scenarios = sum(len(choice.batch) for choice in spec.scenarios)
+    runtimes = sum(len(choice.threads) for choice in spec.runtimes)
+    asked = devices * scenarios * variants * runtimes * spec.rounds
+    if asked > MOST_RUNS:
+        raise SpecError(
+            spec.name,
+            [
+                f"{devices} devices, {scenarios} scenarios, {variants} variants, {runtimes} "
+                f"runtimes and threads and {spec.rounds} rounds make {asked} runs; a sweep has "
+                f"{MOST_RUNS} at most: make several of it"
+            ],
+        )
 
 
 def _choose_devices(spec: SweepSpec, devices: Sequence[DeviceRecord]) -> list[DeviceRecord]:
