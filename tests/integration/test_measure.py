@@ -134,7 +134,7 @@ def test_a_run_yields_everything_there_is_to_know(tmp_path: Path) -> None:
     assert found.memory is not None and found.memory.runtime_base_bytes is not None
     assert found.memory.process_peak_bytes is not None
     assert found.memory.process_peak_bytes >= found.memory.runtime_base_bytes
-    assert found.energy == Absent("no power sensor on this board")
+    assert found.energy == Absent("rapl: no powercap")
     assert found.quality is not None and found.quality.n == 40
     assert found.conditions is not None and found.conditions.wall_per_cpu > 0
     assert found.provenance.runtime_version == runtime("onnxruntime").version()

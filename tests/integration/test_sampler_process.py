@@ -6,14 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from assay.agent.devices.detect import detect
+from assay.agent.measuring.cpus import CpuPlan
+from assay.agent.measuring.observe import RunPaths, Setting, observe
 from assay.agent.measuring.sampler_process import SamplerProcess
-from tests.boards import break_with_eio, copy_of
+from assay.core.model import Isolation, WorkerReport
+from tests.boards import break_with_eio, copy_of, write
+from tests.tinymodels import run_of
+from tests.unit.test_guard import REPORT
 
 HOUSEKEEPING = (min(os.sched_getaffinity(0)),)
 ORIN = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1"
@@ -79,6 +86,41 @@ def test_a_sensor_that_dies_in_the_run_costs_only_itself(tmp_path: Path) -> None
     told = process.counters["ina3221"]
     assert told.successes > 0 and told.failures > 0 and "Input/output" in told.last_error
     assert series["thermal.cpu-thermal"].t_ns[-1] > series["ina3221.total"].t_ns[-1]
+
+
+def test_what_died_in_a_run_is_told_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = copy_of("jetson_orin_nano", tmp_path)
+    board = detect(root)
+
+    def worker(*_: object) -> WorkerReport:
+        for name in ("in1_input", "in2_input", "in3_input"):
+            break_with_eio(root / ORIN / name)
+        time.sleep(0.3)
+        return REPORT
+
+    monkeypatch.setattr("assay.agent.measuring.observe.run_worker", worker)
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    file = write(tmp_path, {"file": ""}) / "file"
+    seen = observe(
+        Setting(
+            run_of(file, file),
+            RunPaths(file, file),
+            board,
+            CpuPlan((1,), HOUSEKEEPING, Isolation.PINNED),
+            root,
+            run_dir,
+            lambda _: None,
+            threading.Event(),
+        ),
+        None,
+        50,
+    )
+    assert "reads failed: hwmon1/in1_input: Input/output error" in seen.troubles["ina3221"]
+    assert set(seen.troubles) == {"ina3221"}
+    assert "intel-rapl" in seen.absent["rapl"]
 
 
 def test_a_killed_sampler_is_named_and_the_run_goes_on(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from assay.agent.devices.kernel import KernelCounters, parse_cpu_ticks
 from assay.agent.devices.power import power_absence
 from assay.agent.devices.state import DeviceState, difference, read_state
 from assay.agent.devices.temperature import board_temperature_c
+from assay.agent.samplers import sampler_facts
 from tests.boards import break_with_eio, composed, copy_of, names, write
 
 S = 1_000_000_000
@@ -192,6 +193,9 @@ def test_firmware_zone_is_the_last_resort(tmp_path: Path) -> None:
         ("rpi5", {"rpi_pmic": "vcgencmd: no such program"}, "rpi_pmic: vcgencmd"),
         ("jetson_nano", {"ina3221": "no INA3221 driver is bound"}, "ina3221: no INA3221"),
         ("x86_64", {"rapl": "energy_uj may be read by root only"}, "root only"),
+        ("rpi4", {"ina2xx": "ina219 runs on the driver's default shunt"}, "ina2xx: ina219 runs"),
+        ("rpi4", {"ina2xx": "2 current monitors and none is named"}, "2 current monitors"),
+        ("x86_64", {"rapl": "root only", "um25c": "/dev/x: gone"}, "um25c: /dev/x"),
         ("android", {}, "not calibrated"),
         ("aarch64", {}, "no power sensor"),
     ],
@@ -200,3 +204,8 @@ def test_missing_power_is_explained_by_the_board(
     device_class: str, absent: dict[str, str], expected: str
 ) -> None:
     assert expected in power_absence(device_class, absent)
+
+
+def test_a_meter_that_nobody_attached_is_not_why_power_is_missing() -> None:
+    absent = {one.name: one.absent_reason for one in sampler_facts(composed("rpi4"))}
+    assert "no current sensor" in power_absence("rpi4", absent)

@@ -75,6 +75,21 @@ def test_a_jetson_names_its_power_source_and_scope() -> None:
     assert jetson["board", "power mode"].value == "MAXN_SUPER"
 
 
+def test_a_meter_wired_backwards_is_told(tmp_path: Path) -> None:
+    root = copy_of("rpi4_ina219", tmp_path)
+    (root / "sys/class/hwmon/hwmon2/curr1_input").write_text("-400\n")
+    meter = next(f for f in examine(root, ()) if (f.area, f.name) == ("sampler", "ina2xx"))
+    assert meter.status == WARN and "ASSAY_AGENT_INA2XX_SIGN" in meter.detail
+    assert "watts" not in meter.value
+
+
+def test_a_shunt_nobody_stated_is_the_reason_for_no_power(tmp_path: Path) -> None:
+    root = copy_of("rpi4_ina219", tmp_path)
+    (root / "sys/class/hwmon/hwmon2/shunt_resistor").write_text("10000\n")
+    source = next(f for f in examine(root, ()) if (f.area, f.name) == ("power", "source"))
+    assert "ASSAY_AGENT_INA2XX_SHUNT_UOHM" in source.detail
+
+
 def test_a_hot_board_is_warned_about() -> None:
     warmth = found("rpi3bplus")["conditions", "temperature"]
     assert warmth.status == WARN and "60.7 C" in warmth.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from assay.agent.samplers.recording import Series
 from assay.core.comparing.meters import meter_differences, meter_of
 from assay.core.model import (
     PROFILES,
+    Absent,
     CpuFacts,
     DeviceFacts,
     Energy,
@@ -75,17 +76,27 @@ def run_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., M
         scenario: Scenario | None = None,
         idle: tuple[Window, ...] = IDLE,
         calibration_dir: Path | None = None,
+        device: DeviceFacts = DEVICE,
+        absent: Mapping[str, str] | None = None,
+        troubles: Mapping[str, str] | None = None,
     ) -> Measured:
         still = DeviceState(0, governors=("performance",))
         seen = Observed(
-            COUNTED, still, still, Settled(0, 40.0, timed_out=False), {KEY: readings}, idle
+            COUNTED,
+            still,
+            still,
+            Settled(0, 40.0, timed_out=False),
+            {KEY: readings} if readings.t_ns else {},
+            idle,
+            absent=absent or {},
+            troubles=troubles or {},
         )
         monkeypatch.setattr(measuring, "observe", lambda *_: seen)
         spec = run_of(file, file, scenario=scenario or Scenario())
         return measuring.measure(
             replace(spec, profile=PROFILES["standard"]),
             RunPaths(file, file),
-            DEVICE,
+            device,
             "here",
             CpuPlan((1,), (0,), Isolation.PINNED),
             tmp_path,
@@ -220,3 +231,53 @@ def test_a_doubt_about_energy_reaches_the_verdict(
 
 def test_one_idle_side_cannot_show_a_drift(run_with: Callable[..., Measured]) -> None:
     assert codes(run_with(sampled(step()), None, IDLE[:1])) == ["baseline_drift"]
+
+
+# Sensors that fail: the reason names them, and there is no number.
+
+GONE = sampled(step(), until_s=45.0)
+NOTHING = Series([], [], "power", "W")
+
+
+def test_a_sensor_that_vanishes_on_the_way_is_named_with_its_error(
+    run_with: Callable[..., Measured],
+) -> None:
+    told = "400 of 900 reads failed: hwmon1/in1_input: Input/output error"
+    found = run_with(GONE, troubles={"rpi_pmic": told})
+    assert isinstance(found.energy, Absent)
+    assert "does not cover the measured window" in found.energy.reason
+    assert told in found.energy.reason
+    assert notes(found)["sensors_failed"] == f"rpi_pmic: {told}"
+
+
+def test_a_sensor_that_was_there_when_the_agent_started_says_why_it_is_gone(
+    run_with: Callable[..., Measured],
+) -> None:
+    found = run_with(NOTHING, absent={"rpi_pmic": "vcgencmd pmic_read_adc: status 1: silent"})
+    assert found.energy == Absent("rpi_pmic: vcgencmd pmic_read_adc: status 1: silent")
+
+
+def test_current_that_flowed_back_all_along_is_why_there_are_no_watts(
+    run_with: Callable[..., Measured],
+) -> None:
+    device = replace(DEVICE, device_class="rpi4", samplers=(SamplerFacts("ina2xx", "W"),))
+    told = "900 readings were left out: -0.040 A flow back into the supply"
+    found = run_with(NOTHING, device=device, troubles={"ina2xx": told})
+    assert found.energy == Absent(f"ina2xx: {told}")
+
+
+@pytest.mark.parametrize(
+    ("device_class", "name", "why", "told"),
+    [
+        ("rpi4", "ina2xx", "ina219 runs on the driver's default shunt", "ina2xx: ina219 runs on"),
+        ("rpi4", "ina2xx", "no INA219, INA226, INA260 or INA238 driver", "no current sensor"),
+        ("rpi4", "um25c", "/dev/rfcomm0: 0 of 130 bytes came", "um25c: /dev/rfcomm0"),
+        ("x86_64", "rapl", "energy_uj may be read by root only", "rapl: energy_uj may be read by"),
+    ],
+)
+def test_a_refused_meter_says_so_in_the_result(
+    device_class: str, name: str, why: str, told: str, run_with: Callable[..., Measured]
+) -> None:
+    samplers = (SamplerFacts(name, "W", why),)
+    found = run_with(NOTHING, device=replace(DEVICE, device_class=device_class, samplers=samplers))
+    assert isinstance(found.energy, Absent) and told in found.energy.reason

@@ -99,6 +99,32 @@ def test_a_sum_with_a_silent_rail_is_not_given(tmp_path: Path) -> None:
     assert "VDD_GPU_SOC" in found
 
 
+def test_a_rail_whose_current_flows_back_makes_no_smaller_sum(tmp_path: Path) -> None:
+    root = copy_of("jetson_agx_orin", tmp_path)
+    (root / AGX / "curr2_input").write_text("-400\n")
+    # It is a rail all the same where the board is looked at.
+    sampler = Ina3221.probe(root)
+    assert isinstance(sampler, Ina3221)
+    assert set(values(sampler)) == {"VDD_GPU_SOC", "VIN_SYS_5V0", "VDDQ_VDD2_1V8AO"}
+    assert sampler.silence == "VDD_CPU_CV reads -7.994 W: its current flows back"
+    (root / AGX / "curr2_input").write_text("20\n")
+    assert "total" in values(sampler) and sampler.silence == ""
+
+
+def test_a_step_below_zero_on_an_idle_rail_is_nothing(tmp_path: Path) -> None:
+    root = copy_of("jetson_agx_orin", tmp_path)
+    (root / AGX / "curr2_input").write_text("-20\n")
+    found = watts(root)
+    assert found["VDD_CPU_CV"] == 0
+    assert found["total"] == pytest.approx(19.984 * 0.08 + 5.064 * 0.26 + 5.056 * 0.12)
+
+
+def test_an_input_rail_that_reads_backwards_leaves_no_total(tmp_path: Path) -> None:
+    root = copy_of("jetson_nano", tmp_path)
+    (root / NANO / "in_power0_input").write_text("-2194\n")
+    assert set(watts(root)) == {"POM_5V_GPU", "POM_5V_CPU"}
+
+
 def test_a_channel_switched_off_answers_eio_and_is_left_out(tmp_path: Path) -> None:
     root = copy_of("jetson_orin_nano", tmp_path)
     break_with_eio(root / ORIN / "in3_input")

@@ -18,6 +18,7 @@ from assay.agent.samplers.recording import (
     Series,
     of_quantity,
     read_recording,
+    troubles,
 )
 from assay.core.errors import SamplerError
 from assay.core.model import Absent, PowerTier
@@ -124,6 +125,22 @@ def test_a_silent_channel_is_counted_and_leaves_no_false_reading() -> None:
     recording = loop.recording()
     assert recording.counters["half"].lost_readings == 10
     assert set(recording.series) == {"half.volts"}
+
+
+def test_what_went_wrong_is_told_by_sensor_with_figures() -> None:
+    clock = Clock()
+    half, gone, resting = Fake("half", clock), Fake("gone", clock), Fake("resting", clock)
+    loop = SampleLoop({"half": half, "gone": gone, "resting": resting}, 10, clock)
+    run(loop, clock, 1)
+    assert troubles(loop.recording().counters) == {}
+    half.silent, half.silence = True, "its current flows back"
+    resting.silent = True
+    gone.answer = SamplerError("in1_input: Input/output error")
+    run(loop, clock, 0.4)
+    assert troubles(loop.recording().counters) == {
+        "half": "4 readings were left out: its current flows back",
+        "gone": "4 of 14 reads failed: in1_input: Input/output error",
+    }
 
 
 def test_a_slow_sensor_gets_at_most_half_of_the_time() -> None:

@@ -57,7 +57,10 @@ def test_current_that_flows_back_gives_no_watts(tmp_path: Path) -> None:
     # power1 of the kernel is unsigned and would say 0.176 W.
     root = copy_of("rpi4_ina219", tmp_path)
     write(root / CHIP, {"curr1_input": -40, "in1_input": 4228, "power1_input": 176000})
-    assert set(values(Ina2xx.probe(root, {}))) == {"volts", "amperes"}
+    found = Ina2xx.probe(root, {})
+    assert set(values(found)) == {"volts", "amperes"}
+    assert isinstance(found, Ina2xx)
+    assert found.silence.startswith("-0.040 A flow back") and SIGN_VARIABLE in found.silence
     turned = values(Ina2xx.probe(root, {SIGN_VARIABLE: "-1"}))
     assert turned["watts"] == pytest.approx(0.04 * 4.228)
 

@@ -117,6 +117,14 @@ def test_half_a_pmic_answer_is_no_smaller_sum(tmp_path: Path) -> None:
         pmic.read()
 
 
+def test_a_rail_that_reads_backwards_is_no_smaller_sum() -> None:
+    text = (composed("rpi5") / PMIC).read_text()
+    with pytest.raises(SamplerError, match=r"flows back in VDD_CORE \(-0.885 A\)"):
+        parse_pmic(text.replace("current(7)=0.8", "current(7)=-0.8"))
+    noise = parse_pmic(text.replace("current(4)=0.00000000", "current(4)=-0.00050000"))
+    assert noise.watts["DDR_VDDQ"] == pytest.approx(-0.0003, abs=1e-4)
+
+
 def test_a_pi_4_answers_with_status_0_that_it_has_no_pmic() -> None:
     found = RpiPmic.probe(composed("rpi4"))
     assert isinstance(found, Absent)

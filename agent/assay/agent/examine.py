@@ -242,7 +242,8 @@ def _sampler(name: str, one: Sampler | Absent) -> Finding:
         one.close()
     shown = ", ".join(_shown(reading) for reading in readings[:3])
     more = len(readings) - 3
-    return Finding("sampler", name, OK, shown + (f" and {more} more" if more > 0 else ""))
+    shown += f" and {more} more" if more > 0 else ""
+    return Finding("sampler", name, WARN if one.silence else OK, shown, one.silence)
 
 
 def _shown(reading: Reading) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from assay.agent.measuring.observe import Observed, Setting
+from assay.agent.devices.power import power_absence
+from assay.agent.measuring.observe import Observed, Setting, absent_of
 from assay.agent.measuring.reasons import reason
 from assay.agent.power import calibration_store
 from assay.agent.power.calibration import LinearCalibration
@@ -54,14 +55,33 @@ def run_energy(setting: Setting, observed: Observed, calibration_dir: Path | Non
         Window(report.timed_start_ns, report.timed_end_ns),
         report.latency.n,
         period_ns=round(1e9 / rate) if rate else None,
+        no_source=_no_source(setting, observed),
     )
     if isinstance(found, Absent):
-        return RunEnergy(found, notes=readings.notes)
+        return RunEnergy(_explained(found, readings.series, observed), notes=readings.notes)
     refused = (reason("power_uncalibrated", readings.refused),) if readings.refused else ()
     meter = readings.series[found.energy.source].meter
     assert meter is not None
     notes = {**readings.notes, METER: _spec(meter, readings.series[found.energy.source].unit)}
     return RunEnergy(found.energy, (*found.reasons, *refused), notes)
+
+
+def _no_source(setting: Setting, observed: Observed) -> str:
+    """Why no total came: the trouble of a sampler that gave power when the board was looked at,
+    else what the board says of its missing sensor."""
+    gave = [s.name for s in setting.device.samplers if s.unit in ("W", "J") and not s.absent_reason]
+    told = {**observed.absent, **observed.troubles}
+    silent = [f"{name}: {told[name]}" for name in gave if name in told]
+    absent = {**absent_of(setting.device), **observed.absent}
+    return "; ".join(silent) or power_absence(setting.device.device_class, absent)
+
+
+def _explained(found: Absent, series: Mapping[str, Series], observed: Observed) -> Absent:
+    """With what went wrong with the meter on the way, if anything did."""
+    chosen = choose_source(series)
+    sampler = "" if isinstance(chosen, Absent) else chosen[0].partition(".")[0]
+    trouble = observed.troubles.get(sampler)
+    return Absent(f"{found.reason} ({trouble})") if trouble else found
 
 
 def _calibrated(series: Mapping[str, Series], board: str, directory: Path | None) -> _Readings:

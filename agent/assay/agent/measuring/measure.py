@@ -160,7 +160,12 @@ def _judged(
     report = observed.report
     found = run_energy(setting, observed, calibration_dir)
     isolation = setting.isolation(report)
-    notes = {"cpus": setting.cpus.note, "sampler_loss": observed.sampler_loss, **found.notes}
+    notes = {
+        "cpus": setting.cpus.note,
+        "sampler_loss": observed.sampler_loss,
+        "sensors_failed": "; ".join(f"{name}: {why}" for name, why in observed.troubles.items()),
+        **found.notes,
+    }
     conditions, verdict = judge(
         Evidence(
             run=setting.run,

@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from assay.agent.devices.power import power_absence
 from assay.agent.devices.state import DeviceState, read_state
 from assay.agent.measuring.cpus import CpuPlan
 from assay.agent.measuring.runner import TimeBox, run_worker
 from assay.agent.measuring.sampler_process import SamplerProcess, Series
 from assay.agent.measuring.settle import Settled, settle
 from assay.agent.power.energy import Window
+from assay.agent.samplers.recording import troubles
 from assay.core.errors import Cancelled
 from assay.core.model import DeviceFacts, Isolation, RunSpec, WorkerOrder, WorkerReport
 
@@ -66,7 +68,7 @@ class Setting:
         """The reason where ``wants_energy`` is false."""
         sensors = [one for one in self.device.samplers if one.unit in ("W", "J")]
         if all(one.absent_reason for one in sensors):
-            return "no power sensor on this board"
+            return power_absence(self.device.device_class, absent_of(self.device))
         return (
             f"profile {self.run.profile.name} is too short for an energy reading: it takes "
             f"{ENERGY_MIN_NS // _S} s, idle and active"
@@ -82,7 +84,9 @@ class Setting:
 @dataclass(frozen=True, slots=True)
 class Observed:
     """A worker's report with what was seen around it. ``idle`` are windows of rest before and
-    after, in runs that read energy; ``sampler_loss`` is why readings are missing, if they are."""
+    after, in runs that read energy; ``sampler_loss`` is why readings are missing, if they are;
+    ``absent`` and ``troubles`` tell by sampler why it was not there in this run, and what went
+    wrong with it on the way."""
 
     report: WorkerReport
     before: DeviceState
@@ -91,6 +95,13 @@ class Observed:
     series: Mapping[str, Series]
     idle: tuple[Window, ...] = ()
     sampler_loss: str = ""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    troubles: Mapping[str, str] = field(default_factory=dict)
+
+
+def absent_of(device: DeviceFacts) -> dict[str, str]:
+    """Why each sampler is absent that was when the board was looked at, by name."""
+    return {one.name: one.absent_reason for one in device.samplers if one.absent_reason}
 
 
 def observe(setting: Setting, start_limit_c: float | None, sampler_hz: float) -> Observed:
@@ -122,7 +133,17 @@ def observe(setting: Setting, start_limit_c: float | None, sampler_hz: float) ->
             idle.append(_rest(sleep))
     finally:
         series = sampler.stop()
-    return Observed(report, before, after, settled, series, tuple(idle), sampler.loss)
+    return Observed(
+        report,
+        before,
+        after,
+        settled,
+        series,
+        tuple(idle),
+        sampler.loss,
+        sampler.absent,
+        troubles(sampler.counters),
+    )
 
 
 def _order(setting: Setting) -> WorkerOrder:

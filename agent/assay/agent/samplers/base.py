@@ -66,6 +66,8 @@ class Sampler(ABC):
     unit: ClassVar[str]
     max_hz: float
     channels: tuple[Channel, ...]
+    silence: str = ""
+    """Why the last read left a channel out, where that is a fault and no state of the board."""
 
     @classmethod
     @abstractmethod

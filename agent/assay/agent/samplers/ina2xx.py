@@ -91,7 +91,12 @@ class Ina2xx(Sampler):
     def read(self) -> tuple[Reading, ...]:
         """Volts and amperes, and watts unless the current flows the wrong way."""
         volts, amperes = read_file(self._volts), read_file(self._amperes)
+        self.silence = ""
         if amperes.value < -self._step_a:
+            self.silence = (
+                f"{amperes.value:.3f} A flow back into the supply, so there are no watts "
+                f"({SIGN_VARIABLE}=-1 where the load reads negative)"
+            )
             return volts, amperes
         return Reading(self._watts, volts.value * max(amperes.value, 0.0)), volts, amperes
 

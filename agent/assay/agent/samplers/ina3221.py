@@ -45,7 +45,7 @@ class Ina3221(Sampler):
         rails, why = [], ""
         for rail in _renamed(found):
             try:
-                rail.read_w()
+                rail.signed_w()
                 rails.append(rail)
             except SamplerError as error:
                 why = why or str(error)
@@ -53,7 +53,9 @@ class Ina3221(Sampler):
 
     def read(self) -> tuple[Reading, ...]:
         """Watts."""
-        return self._rails.read()
+        readings = self._rails.read()
+        self.silence = self._rails.silence
+        return readings
 
 
 def _iio_rails(sysroot: Path) -> Iterator[Rail]:

@@ -54,6 +54,7 @@ class _Running:
         self.successes += 1
         self.failures_in_a_row = 0
         self.lost_readings += len(self.kept) - len(readings)
+        self.last_error = self.sampler.silence or self.last_error
 
     def failed(self, message: str) -> None:
         self.failures += 1

@@ -14,6 +14,8 @@ from assay.core.model import PowerTier
 # AGX Orin have none: VIN_SYS_5V0 is their I/O supply. VIN is Thor's INA238.
 BOARD_TOTALS = ("POM_5V_IN", "VDD_IN", "VIN")
 TOTAL = "total"
+# One step below zero is noise on an idle rail.
+_NOISE_STEPS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,15 @@ class Rail:
     quantum_w: float = 0.0
 
     def read_w(self) -> float:
-        """Watts now; raises SamplerError."""
+        """Watts into the rail; raises SamplerError, also where power comes out of it by more than
+        the converter's noise: a negative rail would make the sum too small."""
+        watts = self.signed_w()
+        if watts < -_NOISE_STEPS * self.quantum_w:
+            raise SamplerError(f"{self.label} reads {watts:.3f} W: its current flows back")
+        return max(watts, 0.0)
+
+    def signed_w(self) -> float:
+        """Watts as the chip tells them; raises SamplerError."""
         if self.watts is not None:
             return read_file(self.watts).value
         assert self.volts is not None and self.amperes is not None
@@ -47,6 +57,7 @@ class RailSet:
         self._channels = {rail: _channel(rail) for rail in self._rails}
         self.total = Channel(TOTAL, "power", "W", self._total_meter())
         self.channels = (self.total, *self._channels.values())
+        self.silence = ""
 
     def read(self) -> tuple[Reading, ...]:
         """Watts of the total and of each rail; raises SamplerError when none answers."""
@@ -59,6 +70,7 @@ class RailSet:
                 problem = problem or error
         if not watts:
             raise problem or SamplerError("no rails")
+        self.silence = str(problem or "")
         rails = [Reading(self._channels[rail], value) for rail, value in watts.items()]
         if self._total_rail is not None:
             if self._total_rail in watts:

@@ -96,6 +96,20 @@ def read_recording(path: Path) -> Recording:
         raise ValueError(f"{path.name}: malformed header: {error}") from error
 
 
+def troubles(counters: Mapping[str, SamplerCounters]) -> dict[str, str]:
+    """What went wrong on the way, by sampler: how many reads failed or left a channel out, and
+    the last reason. A channel that is silent for no fault (a battery at rest) is no trouble."""
+    found = {}
+    for name, one in counters.items():
+        reads = one.successes + one.failures
+        told = [f"{one.failures} of {reads} reads failed"] if one.failures else []
+        if one.lost_readings and one.last_error:
+            told.append(f"{one.lost_readings} readings were left out")
+        if told:
+            found[name] = f"{' and '.join(told)}: {one.last_error}"
+    return found
+
+
 def of_quantity(series: Mapping[str, Series], quantity: str) -> dict[str, Series]:
     """The series of one quantity, by key."""
     return {key: one for key, one in series.items() if one.quantity == quantity}

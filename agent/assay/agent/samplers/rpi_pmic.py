@@ -21,6 +21,9 @@ from assay.core.model import Absent, PowerTier
 
 EXT5V_WARN_V, EXT5V_FAIL_V = 4.8, 4.7
 
+# Ten times the least step seen in answers of this command.
+_NOISE_A = 0.01
+
 _COMMAND = ("vcgencmd", "pmic_read_adc")
 _LINE = re.compile(
     r"^\s*(\w+?)_([AV]) (current|volt)\(\d+\)=(-?[\d.]+(?:[eE][-+]?\d+)?)([AV])\s*$", re.MULTILINE
@@ -81,7 +84,7 @@ class RpiPmic(Sampler):
 def parse_pmic(text: str) -> PmicReading:
     """By rail name and suffix, never by line order: early firmware names a rail ``0V8_SYS``
     instead of ``0V8_SW``. Raises SamplerError where no rail has volts and amperes, or an ampere
-    line has no volt line."""
+    line has no volt line, or a rail's current is negative."""
     volts: dict[str, float] = {}
     amperes: dict[str, float] = {}
     for rail, suffix, _, number, unit in _LINE.findall(text):
@@ -93,6 +96,9 @@ def parse_pmic(text: str) -> PmicReading:
     alone = [rail for rail in amperes if rail not in volts]
     if alone:
         raise SamplerError(f"vcgencmd pmic_read_adc: no voltage for {', '.join(alone)}")
+    back = [f"{rail} ({a:.3f} A)" for rail, a in amperes.items() if a < -_NOISE_A]
+    if back:
+        raise SamplerError(f"vcgencmd pmic_read_adc: current flows back in {', '.join(back)}")
     return PmicReading(volts, amperes)
 
 
