@@ -34,7 +34,7 @@ from assay.controller.store.base import Store
 from assay.core.errors import Cancelled
 from assay.core.model import Round
 from assay.v1 import fleet_pb2
-from tests.plane import S, cell, device, queued, reported, result, run, sweep
+from tests.plane import S, cell, device, facts, queued, reported, result, run, sweep
 
 HOUR = 3_600 * S
 BRIEF = Limits(queue_s=3_600, fetch_s=60, fetch_bytes_per_s=1_000, start_s=120)
@@ -60,6 +60,8 @@ class TestWaiting:
             "queue_timeout: device bench took nothing for 1 h"
         )
         assert timers.queue_trouble(cordoned, BRIEF).endswith(", it is cordoned (moves house)")
+        lacking = device(facts=replace(facts(), capabilities=("cpu:avx2", "waits:daily_bytes")))
+        assert timers.queue_trouble(lacking, BRIEF).endswith("1 h, it waits for daily_bytes")
         assert timers.queue_trouble(device(state=DeviceState.REVOKED), BRIEF).endswith("is revoked")
 
     def test_only_a_groups_newest_round_gives_it_up(self) -> None:

@@ -56,6 +56,8 @@ SHARED = "shared."
 """Begins the key of a label that names a thing only one device may use at a time, such as
 ``shared.meter=um25c-1``: devices that carry the same label never measure at once."""
 
+_WAITS = "waits:"
+
 HEALTH_PRIORITY = 1_000_000
 """The priority of sweeps that try a device's health, and of nothing else."""
 
@@ -89,6 +91,12 @@ class DeviceRecord:
             for key, value in self.all_labels.items()
             if key.startswith(SHARED)
         )
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """What it says that it lacks for some of its work, as `daily_bytes`."""
+        said = self.facts.capabilities if self.facts else ()
+        return tuple(each.removeprefix(_WAITS) for each in said if each.startswith(_WAITS))
 
 
 @dataclass(frozen=True, slots=True)

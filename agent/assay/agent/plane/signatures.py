@@ -34,7 +34,7 @@ from assay.core.statement import from_entry
 
 _LOG = log.get(__name__)
 _MOST_DIGESTS = 1_000
-_MOST_ANSWERS = 100
+_MOST_ANSWERS = 20
 _MOST_REASONS = 3
 _MOST_REASONS_KEPT = 20
 _CHILD_S = 120.0

@@ -146,9 +146,7 @@ def _device(
     flags = [] if vitals is None or not vitals.throttled else ["held back"]
     if vitals is not None and not vitals.accepting:
         flags.append("takes no work")
-    # So an agent says what it waits for: waits:daily_bytes.
-    said = facts.capabilities if facts else ()
-    flags += [f"waits for {c.removeprefix('waits:')}" for c in said if c.startswith("waits:")]
+    flags += [f"waits for {what}" for what in device.waits_for]
     return {
         "order": _ORDER[where],
         "name": device.name,

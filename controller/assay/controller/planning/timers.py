@@ -78,6 +78,8 @@ def queue_trouble(device: DeviceRecord, limits: Limits) -> str:
     elif device.duty is not Duty.ON:
         why = f", it is {device.duty.value}"
         why += f" ({device.duty_reason})" if device.duty_reason else ""
+    elif device.waits_for:
+        why = f", it waits for {', '.join(device.waits_for)}"
     hours = limits.queue_s / 3600
     return f"{QUEUE_TIMEOUT}: device {device.name} took nothing for {hours:.3g} h{why}"
 
