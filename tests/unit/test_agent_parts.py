@@ -194,9 +194,11 @@ def test_health_is_read_from_the_board(tmp_path: Path) -> None:
     (alarm / "in0_lcrit_alarm").write_text("1\n")
     spool = Spool(tmp_path / "spool", 1 << 20)
     spool.append(Key("a", 1), b"body")
-    health = HealthReader(tmp_path, tmp_path, spool).read()
+    reader = HealthReader(tmp_path, tmp_path, spool)
+    health = reader.read()
     assert (health.temperature_c, health.throttled) == (51.5, True)
     assert health.memory_available_bytes == 4096
+    assert reader.spare_bytes() == 1024, "of four such, decoding may take one"
     assert (health.spool_entries, health.spool_bytes) == (1, spool.size_bytes)
     assert health.disk_free_bytes > 0
     bare = HealthReader(tmp_path / "nothing", tmp_path, spool).read()

@@ -54,6 +54,7 @@ def test_nothing_new_is_accepted_while_not_accepting() -> None:
     mine = held(a_round("r1"))
     actions = decide([mine], [a_round("r1"), a_round("r2")], 0, accepting=False)
     assert actions == Actions(confirm=("r1",))
+    assert decide([mine], [a_round("r1", fence=2)], 0, accepting=False) == Actions()
 
 
 def test_what_is_missing_from_the_reply_is_cancelled_and_then_forgotten() -> None:

@@ -37,6 +37,11 @@ class HealthReader:
             health.temperature_c = temperature
         return health
 
+    def spare_bytes(self) -> int:
+        """What decoding a file may take: a quarter of the memory that is free. A device that swaps
+        is a device that measures wrong."""
+        return _memory_available_bytes(self.sysroot) // 4
+
 
 def _memory_available_bytes(sysroot: Path) -> int:
     text = maybe_text(sysroot / "proc/meminfo") or ""

@@ -233,7 +233,7 @@ class Agent:
                     cache,
                     self._link.offer,
                     self._link.read,
-                    self._decoding_memory_bytes,
+                    self._health.spare_bytes,
                     self._traffic.reserved,
                 ),
                 reserve=self._traffic.reserved,
@@ -253,10 +253,6 @@ class Agent:
             waits=lambda: self._traffic.waits,
             clock=self._clock,
         )
-
-    def _decoding_memory_bytes(self) -> int:
-        """A quarter of what is free: a device that swaps is a device that measures wrong."""
-        return int(self._health.read().memory_available_bytes) // 4
 
     def _start_exporter(self, host: str, port: int, health: HealthReader) -> None:
         # An HTTP server is 2 MB that most agents do without.
