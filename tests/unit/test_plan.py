@@ -204,6 +204,32 @@ def test_a_file_that_multiplies_without_end_is_refused_before_it_is_multiplied_o
         plan(spec(runtimes=[wide], scenarios=[scenario]))
 
 
+@pytest.mark.parametrize(
+    "twice",
+    [
+        {"scenarios": [{"batch": [1, 1]}]},
+        {"scenarios": [{}, {}]},
+        {"runtimes": [{"name": "onnxruntime", "threads": [1, 1]}]},
+        {"runtimes": [{"name": "onnxruntime"}] * 2},
+    ],
+)
+def test_what_is_asked_for_twice_is_measured_once(twice: dict[str, object]) -> None:
+    once = {
+        key: [{k: v[:1] if isinstance(v, list) else v for k, v in value[0].items()}]
+        for key, value in twice.items()
+        if isinstance(value, list)
+    }
+    many, few = plan(spec(**twice)), plan(spec(**once))
+    assert many.cells == few.cells
+    assert [r.runs for r in many.rounds] == [r.runs for r in few.rounds]
+
+
+def test_the_rounds_of_a_large_fleet_have_ids_of_their_own() -> None:
+    """The digests of these two begin with the same six digits, which once was all that was used."""
+    made = made_for([device("pi-569"), device("pi-3403")], wanted=spec(rounds=1))
+    assert len({r.round_id for r in made.rounds}) == len(made.rounds) == 2
+
+
 def test_a_cells_key_does_not_depend_on_when_it_is_run() -> None:
     run = plan().cells[0].run
     later = replace(run, attempt_id="other", seed=9, evaluate=True)

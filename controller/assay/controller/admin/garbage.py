@@ -66,11 +66,7 @@ def collect(
 
 
 def _pieces(root: Path) -> Iterator[Piece]:
-    for kind, pattern in (
-        (ARTIFACT, "sha256/??/*"),
-        (ENCODED, "encoded/*"),
-        (PARTIAL, "partial/*"),
-    ):
+    for kind, pattern in _WHERE.items():
         for path in sorted(root.glob(pattern)):
             try:
                 status = path.stat()

@@ -70,7 +70,8 @@ def make_cells(
     if all(cell.run.canary for cell in cells):
         reasons = sorted({f"{s.runtime} on {s.device}: {s.reason}" for s in skipped})
         raise SpecError(spec.name, ["no cell is left to measure", *reasons])
-    return cells, skipped
+    # What a file asks for twice (`threads = [1, 1]`) is measured once.
+    return list({(cell.group, cell.cell_key): cell for cell in cells}.values()), skipped
 
 
 @dataclass(frozen=True, slots=True)

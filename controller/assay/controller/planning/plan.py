@@ -218,7 +218,7 @@ def _round(
     rng = random.Random(f"{sweep.seed}/{group}/{index}")
     order = list(members)
     rng.shuffle(order)
-    round_id = f"{sweep.sweep_id}-{digest.short(digest.of_bytes(group.encode()))[:6]}-{index}"
+    round_id = f"{sweep.sweep_id}-{digest.short(digest.of_bytes(group.encode()))}-{index}"
     runs = tuple(
         replace(
             cell.run,
