@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,18 @@ def test_a_copy_of_a_file_has_the_digest_of_its_bytes(store: ContentStore, tmp_p
     source.write_bytes(b"x" * 3_000_000)
     ref = store.add_file(source, MEDIA_NPZ)
     assert digest.of_file(store.path(ref.digest)) == ref.digest == digest.of_file(source)
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    store: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref, did = ref_of(b"weights"), []
+    replace = os.replace
+    monkeypatch.setattr(os, "fsync", lambda _handle: did.append("fsync"))
+    monkeypatch.setattr(os, "replace", lambda *paths: (did.append("name"), replace(*paths)))
+    store.receive(ref, [b"wei", b"ghts"])
+    assert did == ["fsync", "name", "fsync"], "the file, its name, the directory that holds it"
+    assert store.path(ref.digest).read_bytes() == b"weights"
 
 
 def test_what_is_not_held_is_not_found(store: ContentStore) -> None:

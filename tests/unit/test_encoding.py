@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Iterator, Sequence
@@ -150,6 +151,20 @@ class TestOffers:
         for memory, accepted in ((500_000, ALL), (PLENTY, (Encoding.ZSTD,))):
             offered = encodings.offer(changed.digest, accepted, [base.digest], memory)
             assert offered.encoding is Encoding.IDENTITY
+
+    def test_no_patch_asks_for_a_window_that_no_decoder_takes(
+        self, shelf: ContentStore, encodings: Encodings
+    ) -> None:
+        # Together beyond 2^27; with holes, so that they take no room.
+        digests = ["sha256:" + name * 64 for name in "ab"]
+        for one in digests:
+            path = shelf.root / "sha256" / one[7:9] / one[7:]
+            path.parent.mkdir(parents=True)
+            path.touch()
+            os.truncate(path, 70 << 20)
+        patch = {Encoding.IDENTITY, Encoding.ZSTD_PATCH}
+        offered = encodings.offer(digests[0], patch, digests[1:], 1 << 40)
+        assert offered.encoding is Encoding.IDENTITY
 
     def test_tiny_files_and_unknown_ones(self, shelf: ContentStore, encodings: Encodings) -> None:
         tiny = shelf.add_bytes(b"a" * 100, MEDIA_ONNX)
