@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from assay.agent.cli.bench import bench_command
 from assay.agent.measuring.synthetic import dims_of, write_synthetic
 from assay.agent.worker.feeds import Dataset, load_arrays
 from assay.core.errors import UsageError
@@ -79,3 +81,14 @@ def test_a_dimension_the_model_has_not_is_named(tmp_path: Path) -> None:
     spec = TensorSpec("x", "float32", (None, None), ("batch", "features"))
     with pytest.raises(UsageError, match=r"dims.length: .*it has batch, features"):
         write_synthetic(tmp_path / "in.npz", [spec], {"length": 3}, 1)
+
+
+@pytest.mark.parametrize("size", [("--dim", "batch=4"), ("--shape", "x=1,3")])
+def test_sizes_do_not_go_with_inputs_that_have_their_own(
+    size: tuple[str, str], tmp_path: Path
+) -> None:
+    model, inputs = tmp_path / "m.onnx", tmp_path / "x.npz"
+    for path in (model, inputs):
+        path.write_bytes(b"")
+    done = CliRunner().invoke(bench_command, [str(model), "--inputs", str(inputs), *size])
+    assert isinstance(done.exception, UsageError) and "made up" in str(done.exception)

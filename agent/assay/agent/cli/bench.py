@@ -122,6 +122,8 @@ def bench_command(models: tuple[Path, ...], output_format: str, **given: Any) ->
         state=dict(pair("--state", text) for text in given.pop("state")),
         **given,
     )
+    if options.inputs is not None and (options.shapes or options.dims):
+        raise UsageError("--shape and --dim size inputs that are made up: leave out --inputs")
     sides = _sides(models, options, against, apart=apart)
     if options.trace is not None and (sides or len(models) > 1):
         raise UsageError("--trace keeps the samples of one model: give one")
