@@ -9,7 +9,11 @@ _NO_SENSOR = frozenset({"rpi1", "rpizero", "rpi2", "rpi3", "rpizero2", "rpi4"})
 # The sampler whose reason for being absent is the board's, by device class.
 _EXPECTED = {"rpi5": "rpi_pmic", "x86_64": "rapl", "i686": "rapl"}
 # Meters somebody attached, and how the reason begins where nobody did.
-_ATTACHED = {"ina2xx": "no INA219", "um25c": "no port is named"}
+_ATTACHED = {
+    "ina2xx": "no INA219",
+    "ina2xx_i2c": "no chip is named",
+    "um25c": "no port is named",
+}
 
 
 def power_absence(device_class: str, absent: Mapping[str, str]) -> str:

@@ -22,6 +22,7 @@ from types import MappingProxyType
 
 from assay.agent.environ import child_environment
 from assay.agent.samplers.ina2xx import SHUNT_VARIABLE, SIGN_VARIABLE
+from assay.agent.samplers.ina2xx_i2c import CHIP_VARIABLE
 from assay.agent.samplers.loop import SampleLoop
 from assay.agent.samplers.recording import Recording, SamplerCounters, Series, read_recording
 from assay.agent.samplers.tally import TALLY
@@ -34,7 +35,7 @@ _READY_WAIT_S = 10.0
 _STOP_WAIT_S = 5.0
 _POLL_S = 0.005
 # What the kernel cannot know of an attached meter and its owner states.
-_WIRING = (SHUNT_VARIABLE, SIGN_VARIABLE, PORT_VARIABLE)
+_WIRING = (SHUNT_VARIABLE, SIGN_VARIABLE, CHIP_VARIABLE, PORT_VARIABLE)
 
 
 class SamplerProcess:

@@ -56,7 +56,6 @@ class Ina2xx(Sampler):
         amperes = Channel("amperes", "current", "A")
         self._amperes = FileSource(amperes, folder / "curr1_input", 1e-3 * shunt.factor * sign)
         bus_v = (maybe_int(folder / "in1_input") or 0) / 1000
-        # One step below zero is noise around an idle shunt, not a current that flows back.
         self._step_a = max(lsb_a, 1e-3)
         meter = Meter(
             PowerTier.BOARD_SENSOR, _scope(folder), total=True, quantum=self._step_a * bus_v
@@ -91,14 +90,21 @@ class Ina2xx(Sampler):
     def read(self) -> tuple[Reading, ...]:
         """Volts and amperes, and watts unless the current flows the wrong way."""
         volts, amperes = read_file(self._volts), read_file(self._amperes)
-        self.silence = ""
-        if amperes.value < -self._step_a:
-            self.silence = (
-                f"{amperes.value:.3f} A flow back into the supply, so there are no watts "
-                f"({SIGN_VARIABLE}=-1 where the load reads negative)"
-            )
+        self.silence = flows_back(amperes.value, self._step_a)
+        if self.silence:
             return volts, amperes
         return Reading(self._watts, volts.value * max(amperes.value, 0.0)), volts, amperes
+
+
+def flows_back(amperes: float, step_a: float) -> str:
+    """Why there are no watts while current flows from the load to the supply; empty else. One step
+    below zero is noise around an idle shunt."""
+    if amperes >= -step_a:
+        return ""
+    return (
+        f"{amperes:.3f} A flow back into the supply, so there are no watts "
+        f"({SIGN_VARIABLE}=-1 where the load reads negative)"
+    )
 
 
 def shunt_of(folder: Path, stated_uohm: str) -> Shunt | Absent:
