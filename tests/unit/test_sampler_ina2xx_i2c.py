@@ -58,9 +58,9 @@ def values(found: Ina2xxI2c) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("registers", "chip", "shunt"),
     [
-        (INA226, "ina226", "2000", 10.0),
-        (INA219, "ina219", "2000", 10.0),
-        (INA260, "ina260", "", 10.0),
+        (INA226, "ina226", "2000"),
+        (INA219, "ina219", "2000"),
+        (INA260, "ina260", ""),
     ],
 )
 def test_the_data_sheets_own_examples(registers: dict[int, int], chip: str, shunt: str) -> None:
