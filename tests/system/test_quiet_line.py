@@ -57,20 +57,72 @@ print(json.dumps({
 }))
 """
 
+# One whose packets to the controller are lost from some moment on, and counted.
+_CUT = """
+import json, subprocess, time
+from assay.agent.plane.knock import cut_off
+from assay.agent.plane.link import Link
+from assay.agent.plane.quiet import QuietWindow
+from assay.core.channel import CHANNEL_OPTIONS
+from assay.v1 import fleet_pb2
+from tests.fake_controller import FakeController
+import grpc
 
-def test_a_connection_that_does_not_come_about_sends_nothing_later() -> None:
-    need(root=True)
-    for program in ("unshare", "ip"):
-        need(program=program)
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+port = FakeController().start().port
+options = [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)]
+dial = lambda: grpc.insecure_channel(f"127.0.0.1:{port}", options=options)
+plane = Link(dial, dial, QuietWindow(), cut_off=lambda: cut_off(f"127.0.0.1:{port}"))
+plane.sync(fleet_pb2.SyncRequest(), timeout_s=5)
+
+for rule in (
+    "add table inet cut",
+    "add chain inet cut out { type filter hook output priority 0; }",
+    f"add rule inet cut out tcp dport {port} counter drop",
+    f"add rule inet cut out tcp sport {port} drop",
+):
+    subprocess.run(["nft", rule], check=True)
+
+def lost():
+    said = subprocess.run(["nft", "list", "ruleset"], stdout=-1, text=True, check=True).stdout
+    return int(said.split("counter packets ")[1].split()[0])
+
+assert plane.announce(fleet_pb2.SyncRequest()) is None
+time.sleep(0.1)  # its last packet
+before = lost()
+time.sleep(5)
+print(json.dumps({"before": before, "block": lost() - before}))
+"""
+
+
+def in_a_network_of_its_own(program: str) -> dict[str, int]:
+    """What a program says that it has seen."""
     done = subprocess.run(
-        ["unshare", "--net", sys.executable, "-c", _AGENT],
+        ["unshare", "--net", sys.executable, "-c", program],
         cwd=REPOSITORY,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    seen: dict[str, int] = json.loads(done.stdout)
+    return seen
+
+
+def test_a_connection_that_does_not_come_about_sends_nothing_later() -> None:
+    need(root=True)
+    for program in ("unshare", "ip"):
+        need(program=program)
+    seen = in_a_network_of_its_own(_AGENT)
     assert seen["before"] and seen["pause"], "it was tried, at a pause too"
+    assert seen["block"] == 0, seen
+
+
+def test_what_was_lost_on_a_connection_is_not_sent_again_later() -> None:
+    need(root=True)
+    for program in ("unshare", "ip", "nft"):
+        need(program=program)
+    seen = in_a_network_of_its_own(_CUT)
+    assert seen["before"], "it was tried"
     assert seen["block"] == 0, seen

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from assay.agent.plane.knock import PATIENCE_S, knock
+from assay.agent.plane.knock import PATIENCE_S, cut_off, knock
 from assay.agent.plane.quiet import GRACE_S
 from assay.core.errors import Unreachable
 
@@ -46,6 +46,22 @@ def test_what_may_go_by_a_proxy_is_left_to_grpc(monkeypatch: pytest.MonkeyPatch)
     knock("192.0.2.1:7401")
     with pytest.raises(pytest.fail.Exception):
         knock("127.0.0.1:7401")
+
+
+def test_a_connection_that_is_cut_off_is_reset_and_no_other(listener: socket.socket) -> None:
+    address = listener.getsockname()
+    with socket.socket() as another:
+        another.bind(("127.0.0.1", 0))
+        another.listen(1)
+        ours, kept = (socket.create_connection(s.getsockname()) for s in (listener, another))
+        theirs, stays = listener.accept()[0], another.accept()[0]
+        cut_off(f"127.0.0.1:{address[1]}")
+        ours.close()
+        kept.close()
+        with theirs, stays:
+            with pytest.raises(ConnectionResetError):
+                theirs.recv(1)
+            assert stays.recv(1) == b"", "an orderly end"
 
 
 def test_a_run_does_not_wait_longer_for_it_than_for_a_transfer() -> None:

@@ -33,7 +33,8 @@ class Link:
     A channel whose call failed is closed and made anew for the next call, so that gRPC's own
     reconnecting sends nothing while a block is timed; ``fleet`` and ``blobs`` make one, or raise
     :class:`Unreachable`. Calls that the quiet window or the end of
-    the agent cut short raise :class:`Cancelled`. ``count`` is told bytes sent and received.
+    the agent cut short raise :class:`Cancelled`. ``count`` is told bytes sent and received;
+    ``cut_off`` makes that what is still to be sent to the fleet port is dropped with its channel.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class Link:
         blobs: Callable[[], grpc.Channel],
         quiet: QuietWindow,
         count: Count = lambda _sent, _received: None,
+        cut_off: Callable[[], None] = lambda: None,
     ) -> None:
         self._quiet = quiet
+        self._cut_off = cut_off
         self._count = count
         self._fleet = _Redial(fleet, fleet_pb2_grpc.FleetStub, count)
         self._blobs = _Redial(blobs, _BlobsStub, count)
@@ -71,6 +74,7 @@ class Link:
         try:
             reply: fleet_pb2.SyncResponse = _begin(line.stub.Sync, request, timeout=_ANNOUNCE_S)
         except (grpc.RpcError, Unreachable):
+            self._cut_off()
             line.close()
             return None
         line.healthy = True

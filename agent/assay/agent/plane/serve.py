@@ -27,7 +27,7 @@ from assay.agent.plane.footprint import give_back
 from assay.agent.plane.health import HealthReader
 from assay.agent.plane.identity import Identity
 from assay.agent.plane.jobs import RoundExecutor
-from assay.agent.plane.knock import knock
+from assay.agent.plane.knock import cut_off, knock
 from assay.agent.plane.link import Link
 from assay.agent.plane.pulse import Pulse, longest_wait_s
 from assay.agent.plane.putoff import PutOff
@@ -112,6 +112,7 @@ class Agent:
             lambda: self._dial(self._identity.blobs_address),
             self._quiet,
             self._traffic.count,
+            lambda: cut_off(self._identity.fleet_address),
         )
         self._pulse = Pulse(notifier, self._book, identity.fleet_address)
         ask = functools.partial(ask_by_child, home, self._quiet)
