@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -31,6 +31,7 @@ from assay.controller.records import (
 from assay.controller.store import open_store
 from assay.controller.store.arrival import arrived
 from assay.controller.store.base import Store
+from assay.controller.store.tables import sweeps as tables
 from assay.core.errors import AlreadyExists, NotFound, Unauthenticated
 from assay.core.model import MEDIA_NPZ, MEDIA_TFLITE, Round
 from tests.factories import make_latency
@@ -414,6 +415,20 @@ class TestSweeps:
         fleet.add_rounds([queued("r2", index=2)])
         assert fleet.sweep("s1").state is SweepState.RUNNING
         assert lease(fleet).round_id == "r2"
+
+    def test_others_write_while_a_large_sweep_is_made_ready(
+        self, fleet: Store, opener: Opener, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other, made = opener(), tables.to_bytes
+
+        def beside(value: Any) -> bytes:
+            other.seen("id-bench", None, 7)  # it would wait for the transaction to end
+            return made(value)
+
+        monkeypatch.setattr(tables, "to_bytes", beside)
+        fleet.add_sweep(sweep("s2"), [cell(sweep_id="s2")], [queued("r7", sweep_id="s2")])
+        fleet.add_rounds([queued("r8", sweep_id="s2", index=1)])
+        assert len(fleet.rounds("s2")) == 2 and len(fleet.cells("s2")) == 1
 
     def test_what_was_cancelled_runs_again_only_by_a_wish(self, fleet: Store) -> None:
         fleet.set_sweep_state("s1", SweepState.CANCELLED)

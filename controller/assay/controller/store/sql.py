@@ -144,12 +144,16 @@ class SqlStore:
     def add_sweep(
         self, sweep: SweepRecord, cells: Sequence[CellRecord], rounds: Sequence[RoundRecord]
     ) -> None:
+        rows = sweeps.rows_of({sweep.sweep_id: sweep.name}, cells, rounds)
         with writing(self._engine) as tx:
-            sweeps.add_sweep(tx, sweep, cells, rounds)
+            sweeps.add_sweep(tx, sweep, rows)
 
     def add_rounds(self, rounds: Sequence[RoundRecord], *, while_running: bool = False) -> None:
+        with reading(self._engine) as tx:
+            names = {key: sweeps.sweep(tx, key).name for key in {r.sweep_id for r in rounds}}
+        rows = sweeps.rows_of(names, (), rounds)
         with writing(self._engine) as tx:
-            sweeps.add_rounds(tx, rounds, while_running)
+            sweeps.add_rounds(tx, rows, while_running)
 
     def sweeps(self) -> list[SweepRecord]:
         with reading(self._engine) as tx:

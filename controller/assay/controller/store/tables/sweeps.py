@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, exists, insert, select, update
 
 from assay.controller.records import CellRecord, RoundRecord, RoundState, SweepRecord, SweepState
 from assay.controller.store.schema import cells, round_artifacts, rounds, sweeps
@@ -16,12 +17,41 @@ from assay.core.model import Round, RunSpec
 ENDED = tuple(s.value for s in (RoundState.DONE, RoundState.FAILED, RoundState.CANCELLED))
 
 
-def add_sweep(
-    tx: Connection,
-    sweep: SweepRecord,
-    its_cells: Sequence[CellRecord],
-    its_rounds: Sequence[RoundRecord],
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Cells and rounds as rows of their tables, by sweep. Making them takes ten times as long as
+    writing them: nobody else could write meanwhile, so they are made before."""
+
+    cells: Sequence[dict[str, Any]]
+    rounds: Mapping[str, Sequence[dict[str, Any]]]
+    named: Mapping[str, Sequence[dict[str, Any]]]
+
+
+def rows_of(
+    names: Mapping[str, str], cells_: Sequence[CellRecord], rounds_: Sequence[RoundRecord]
+) -> Rows:
+    """Those of sweeps with these names by their id."""
+    by_sweep: dict[str, list[RoundRecord]] = {}
+    for round_ in rounds_:
+        by_sweep.setdefault(round_.sweep_id, []).append(round_)
+    return Rows(
+        cells=[_cell_values(position, cell) for position, cell in enumerate(cells_)],
+        rounds={
+            sweep_id: [_round_values(names[sweep_id], round_) for round_ in its]
+            for sweep_id, its in by_sweep.items()
+        },
+        named={
+            sweep_id: [
+                {"round_id": round_.round_id, "digest": digest}
+                for round_ in its
+                for digest in sorted(digests_of(round_.runs))
+            ]
+            for sweep_id, its in by_sweep.items()
+        },
+    )
+
+
+def add_sweep(tx: Connection, sweep: SweepRecord, rows: Rows) -> None:
     """A sweep with everything it wants measured."""
     if tx.execute(select(sweeps.c.sweep_id).where(sweeps.c.name == sweep.name)).first():
         raise AlreadyExists(f"a sweep named {sweep.name!r} is there; choose another name")
@@ -37,17 +67,19 @@ def add_sweep(
             priority=sweep.priority,
         )
     )
-    _add_cells(tx, its_cells)
-    _insert_rounds(tx, sweep.name, its_rounds)
+    if rows.cells:
+        tx.execute(insert(cells), rows.cells)
+    for sweep_id in rows.rounds:
+        _insert_rounds(tx, sweep_id, rows)
 
 
-def add_rounds(tx: Connection, more: Sequence[RoundRecord], while_running: bool) -> None:
+def add_rounds(tx: Connection, rows: Rows, while_running: bool) -> None:
     """More rounds; their sweeps run again. See :meth:`Store.add_rounds`."""
-    for sweep_id in {round_.sweep_id for round_ in more}:
+    for sweep_id in rows.rounds:
         found = sweep(tx, sweep_id)
         if while_running and found.state is not SweepState.RUNNING:
             continue
-        _insert_rounds(tx, found.name, [r for r in more if r.sweep_id == sweep_id])
+        _insert_rounds(tx, sweep_id, rows)
         _set_state(tx, sweep_id, SweepState.RUNNING)
 
 
@@ -154,42 +186,22 @@ def _set_state(tx: Connection, sweep_id: str, state: SweepState) -> None:
     tx.execute(update(sweeps).where(sweeps.c.sweep_id == sweep_id).values(state=state.value))
 
 
-def _add_cells(tx: Connection, its: Sequence[CellRecord]) -> None:
-    if not its:
-        return
-    first = dict[str, int]()
-    for cell in its:
-        if cell.sweep_id not in first:
-            counted = select(func.count()).where(cells.c.sweep_id == cell.sweep_id)
-            first[cell.sweep_id] = tx.execute(counted).scalar_one()
-    tx.execute(
-        insert(cells),
-        [
-            {
-                "sweep_id": cell.sweep_id,
-                "cell_key": cell.cell_key,
-                "position": first[cell.sweep_id] + position,
-                "device_id": cell.device_id,
-                "grouping": cell.group,
-                "run": to_bytes(cell.run),
-                "baseline": cell.baseline,
-            }
-            for position, cell in enumerate(its)
-        ],
-    )
+def _cell_values(position: int, cell: CellRecord) -> dict[str, Any]:
+    return {
+        "sweep_id": cell.sweep_id,
+        "cell_key": cell.cell_key,
+        "position": position,
+        "device_id": cell.device_id,
+        "grouping": cell.group,
+        "run": to_bytes(cell.run),
+        "baseline": cell.baseline,
+    }
 
 
-def _insert_rounds(tx: Connection, sweep_name: str, its: Sequence[RoundRecord]) -> None:
-    if not its:
-        return
-    tx.execute(insert(rounds), [_round_values(sweep_name, round_) for round_ in its])
-    named = [
-        {"round_id": round_.round_id, "digest": digest}
-        for round_ in its
-        for digest in sorted(digests_of(round_.runs))
-    ]
-    if named:
-        tx.execute(insert(round_artifacts), named)
+def _insert_rounds(tx: Connection, sweep_id: str, rows: Rows) -> None:
+    tx.execute(insert(rounds), rows.rounds[sweep_id])
+    if rows.named[sweep_id]:
+        tx.execute(insert(round_artifacts), rows.named[sweep_id])
 
 
 def _round_values(sweep_name: str, record: RoundRecord) -> dict[str, Any]:
