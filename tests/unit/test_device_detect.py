@@ -109,6 +109,27 @@ def test_old_kernels_give_only_a_revision_code(
     assert (found.board, found.device_class) == (name, device_class)
 
 
+@pytest.mark.parametrize(
+    ("compatible", "name", "device_class"),
+    [
+        ("raspberrypi,5-model-b", "Raspberry Pi 5 Model B", "rpi5"),
+        ("raspberrypi,5-compute-module", "Raspberry Pi 5 Compute Module", "rpi5"),
+        ("raspberrypi,400", "Raspberry Pi 400", "rpi4"),
+        ("raspberrypi,4-compute-module", "Raspberry Pi 4 Compute Module", "rpi4"),
+        ("raspberrypi,3-model-b-plus", "Raspberry Pi 3 Model B Plus", "rpi3"),
+        ("raspberrypi,model-zero-2-w", "Raspberry Pi Model Zero 2 W", "rpizero2"),
+        ("raspberrypi,model-zero-w", "Raspberry Pi Model Zero W", "rpizero"),
+        ("raspberrypi,model-b", "Raspberry Pi Model B", "rpi1"),
+    ],
+)
+def test_a_pi_is_told_by_what_it_is_compatible_with(
+    compatible: str, name: str, device_class: str, tmp_path: Path
+) -> None:
+    tree = f"{compatible}\0brcm,bcm2712\0".encode()
+    found = detect(write(tmp_path, {"proc/device-tree/compatible": tree}), samplers=())
+    assert (found.board, found.device_class) == (name, device_class)
+
+
 def test_android_is_told_by_properties_of_either_spelling(tmp_path: Path) -> None:
     phone = detect(composed("phone_reversed_sign"), samplers=())
     assert phone.board == "Xiaomi Mi 8 (sdm845)"

@@ -348,6 +348,15 @@ def test_a_sustained_run_tells_when_throttling_began(evidence: Evidence, told: s
     assert "time_to_throttle_s" not in judge(evidence)[0].notes
 
 
+def test_over_current_without_an_idle_rate_is_told_and_not_judged() -> None:
+    moving = sensed("jetson_oc.oc1", "over_current_events", {0: 60, 10: 360})
+    conditions, verdict = judge(moving)
+    assert verdict.reasons == ()
+    assert conditions.notes["over_current"] == "jetson_oc.oc1 30.0/s, idle rate unknown"
+    still = sensed("jetson_oc.oc1", "over_current_events", {0: 60, 10: 60})
+    assert "over_current" not in judge(still)[0].notes
+
+
 def test_hard_reasons_come_first_and_all_are_kept() -> None:
     evidence = report(drift=0.1, steady=False, background_share=0.9)
     _, verdict = judge(replace(evidence, extra=(reason("baseline_drift", "6 %"),)))

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from assay.agent.devices.state import read_state
 from assay.agent.samplers import Sampler
+from assay.agent.samplers.cpufreq import Cpufreq
 from assay.agent.samplers.ina2xx import Ina2xx
 from assay.agent.samplers.ina3221 import Ina3221, current_step_a
 from assay.agent.samplers.jetson import JetsonGpu, JetsonOverCurrent
@@ -151,6 +153,39 @@ def test_the_step_of_the_converter_follows_from_the_shunt() -> None:
     assert isinstance(found, Ina3221)
     meter = found.channels[0].meter
     assert meter is not None and meter.quantum == pytest.approx(0.008 * 5.056)
+
+
+@pytest.mark.parametrize(("interval_ms", "hz"), [(2, 100.0), (0, 100.0), (3378, 1000 / 3378)])
+def test_a_chip_that_averages_512_samples_is_read_at_its_own_pace(
+    interval_ms: int, hz: float, tmp_path: Path
+) -> None:
+    root = copy_of("jetson_orin_nano", tmp_path)
+    write(root / ORIN, {"samples": 512, "update_interval": interval_ms})
+    found = Ina3221.probe(root)
+    assert isinstance(found, Ina3221) and found.max_hz == pytest.approx(hz)
+
+
+def test_limits_are_no_readings(tmp_path: Path) -> None:
+    # 32.76 A is what an unset limit reads; curr4 is the sum of three.
+    root = copy_of("jetson_orin_nano", tmp_path)
+    assert (root / ORIN / "curr1_crit").read_text() == "32760\n"
+    assert (root / ORIN / "curr4_input").read_text() == "1512\n"
+    found = watts(root)
+    assert max(found.values()) == found["total"] < 5.3
+    assert len(found) == 4
+
+
+def test_the_clock_the_hardware_tells_is_taken_before_the_kernels_word(tmp_path: Path) -> None:
+    root = copy_of("jetson_nano", tmp_path)
+    policy = root / "sys/devices/system/cpu/cpufreq/policy0"
+    write(policy, {"cpuinfo_cur_freq": 1428000, "scaling_cur_freq": 102000})
+    found = Cpufreq.probe(root)
+    assert isinstance(found, Cpufreq) and values(found) == {"cpu0": 1_428_000_000}
+    assert read_state(root).clocks_hz == {"cpu0": 1_428_000_000}
+    # It is root's on most kernels.
+    break_with_eio(policy / "cpuinfo_cur_freq")
+    found = Cpufreq.probe(root)
+    assert isinstance(found, Cpufreq) and values(found) == {"cpu0": 102_000_000}
 
 
 def test_thors_total_is_its_ina238_not_its_rails() -> None:

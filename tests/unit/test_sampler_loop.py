@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.agent.samplers import Channel, Reading, Sampler, registry, sampler
+from assay.agent.samplers import (
+    Channel,
+    Reading,
+    Sampler,
+    all_samplers,
+    registry,
+    sampler,
+)
 from assay.agent.samplers.base import Meter, clean_name, unique_names
 from assay.agent.samplers.loop import SampleLoop
 from assay.agent.samplers.recording import (
@@ -215,6 +222,32 @@ def test_a_name_taken_twice_raises() -> None:
         @sampler(taken, unit="V")
         class Second(Fake):
             pass
+
+
+def test_a_sampler_of_another_package_is_found_by_its_entry_point(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a Joulescope, a PPK2 or a Monsoon would be added."""
+    known = dict(registry())
+    monkeypatch.setattr("assay.agent.samplers.base._REGISTRY", known)
+
+    class Entry:
+        def __init__(self, value: str) -> None:
+            self.value = value
+
+        def load(self) -> type[Sampler]:
+            if self.value == "ppk2:Ppk2":
+                raise ImportError("No module named 'ppk2'")
+            return sampler("joulescope", unit="W")(type("Joulescope", (Fake,), {}))
+
+    def installed(*, group: str) -> list[Entry]:
+        assert group == "assay.samplers"
+        return [Entry("joulescope:Joulescope"), Entry("ppk2:Ppk2")]
+
+    monkeypatch.setattr("importlib.metadata.entry_points", installed)
+    found = all_samplers()
+    assert "joulescope" in found and "ina3221" in found
+    assert "ppk2:Ppk2 left out: No module named 'ppk2'" in capsys.readouterr().err
 
 
 @settings(deadline=None)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from assay.agent.devices.state import read_state
 from assay.agent.devices.temperature import board_temperature_c
 from assay.agent.devices.throttling import parse_throttled, throttled_now, throttled_since_boot
-from assay.agent.samplers.rpi_clock import parse_clock
+from assay.agent.examine import examine
+from assay.agent.recording.collect import collect
+from assay.agent.recording.sources import COMMANDS
+from assay.agent.samplers import Sampler
+from assay.agent.samplers.cpufreq import Cpufreq
+from assay.agent.samplers.rpi_clock import RpiClock, parse_clock
 from assay.agent.samplers.rpi_pmic import RpiPmic, input_voltage_problem, parse_pmic
 from assay.agent.samplers.rpi_throttle import RpiThrottle, RpiVolt
 from assay.core.errors import SamplerError
 from assay.core.model import Absent
-from tests.boards import composed, copy_of
+from tests.boards import composed, copy_of, write
 
 PMIC = "commands/vcgencmd-pmic_read_adc.txt"
 
@@ -137,6 +144,52 @@ def test_a_pi_4_answers_with_status_0_that_it_has_no_pmic() -> None:
 def test_a_sagging_input_warns_and_then_fails(volts: float, fails: bool | None) -> None:
     problem = input_voltage_problem(volts)
     assert (problem[1] if problem else None) is fails
+
+
+def test_the_kernels_clock_is_never_taken_for_the_firmwares(tmp_path: Path) -> None:
+    # Seen: the kernel said 600 MHz while the firmware ran 700.
+    root = copy_of("rpi4", tmp_path)
+    write(root / "sys/devices/system/cpu/cpufreq/policy0", {"scaling_cur_freq": 600000})
+    (root / "commands/vcgencmd-measure_clock-arm.txt").write_text("frequency(48)=700000000\n")
+    told = {
+        f"{kind.name}.{reading.channel.name}": (reading.value, reading.channel.quantity)
+        for kind in (RpiClock, Cpufreq)
+        for reading in opened(kind, root).read()
+    }
+    assert told == {
+        "rpi_clock.arm": (700_000_000, "firmware_clock"),
+        "cpufreq.cpu0": (600_000_000, "cpu_clock"),
+    }
+
+
+def opened(kind: type[Sampler], root: Path) -> Sampler:
+    found = kind.probe(root)
+    assert not isinstance(found, Absent), found
+    return found
+
+
+def test_what_warns_or_lies_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sysfs node of get_throttled makes some kernels log a warning for each read, and
+    ``measure_temp pmic`` answers with the processor's temperature before the Pi 4."""
+    root = copy_of("rpi3bplus", tmp_path)
+    node = "sys/devices/platform/soc/soc:firmware/get_throttled"
+    write(root, {node: "0", "commands/vcgencmd-measure_temp-pmic.txt": "temp=48.3'C"})
+    for linked in ("sys/class/hwmon/hwmon1/device/get_throttled", "sys/class/hwmon/get_throttled"):
+        write(root, {linked: "0"})
+    read: list[str] = []
+    real = os.open
+
+    def watched(path: str | Path, *rest: int) -> int:
+        read.append(str(path))
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", watched)
+    examine(root, ())
+    read_state(root)
+    collect(root)
+    assert any("scaling_cur_freq" in path for path in read)
+    assert not [path for path in read if path.endswith("/get_throttled") or "pmic" in path]
+    assert ("vcgencmd", "measure_temp", "pmic") not in COMMANDS
 
 
 def test_the_io_chips_temperature_is_not_the_cpus() -> None:

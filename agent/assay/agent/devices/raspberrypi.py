@@ -1,4 +1,4 @@
-"""Raspberry Pi boards, by device tree, ``Model`` or revision code.
+"""Raspberry Pi boards, by the device tree, cpuinfo's ``Model`` or the revision code.
 
 Revision codes: Raspberry Pi documentation, "New-style revision codes in use".
 """
@@ -13,9 +13,9 @@ from assay.agent.devices.family import Clues, Identity
 _CLASS_BY_NAME = (
     (r"Zero 2", "rpizero2"),
     (r"Zero", "rpizero"),
-    (r"Compute Module 5|500|5 Model", "rpi5"),
-    (r"Compute Module 4|400|4 Model", "rpi4"),
-    (r"Compute Module 3|3 Model", "rpi3"),
+    (r"Compute Module 5|5 Compute Module|500|5 Model", "rpi5"),
+    (r"Compute Module 4|4 Compute Module|400|4 Model", "rpi4"),
+    (r"Compute Module 3|3 Compute Module|3 Model", "rpi3"),
     (r"2 Model", "rpi2"),
     (r"Compute Module|Model [AB]", "rpi1"),
 )
@@ -52,6 +52,10 @@ def identify(clues: Clues) -> Identity | None:
     name = clues.model or clues.info.value("Model")
     if name.startswith("Raspberry Pi"):
         return Identity(name, _class_of(name))
+    for compatible in clues.compatible:
+        if compatible.startswith("raspberrypi,"):
+            name = _name_of(compatible)
+            return Identity(name, _class_of(name))
     if not re.match(r"BCM2[78]", clues.info.value("Hardware")):
         return None
     return _by_revision(clues.info.value("Revision"))
@@ -62,6 +66,12 @@ def _class_of(name: str) -> str:
         if re.search(pattern, name):
             return device_class
     return "aarch64"
+
+
+def _name_of(compatible: str) -> str:
+    """``raspberrypi,5-model-b`` as ``Raspberry Pi 5 Model B``."""
+    words = compatible.partition(",")[2].split("-")
+    return " ".join(["Raspberry Pi", *(word.capitalize() for word in words)])
 
 
 def _by_revision(text: str) -> Identity | None:

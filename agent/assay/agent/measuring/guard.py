@@ -39,6 +39,8 @@ def judge(evidence: Evidence) -> tuple[Conditions, Verdict]:
     mode = evidence.run.scenario.mode
     faults = [one for one in seen if not is_finding(one.code, mode)]
     findings = {f"finding_{one.code}": one.detail for one in seen if is_finding(one.code, mode)}
+    if told := _over_current_unjudged(evidence):
+        findings["over_current"] = told
     if mode is Mode.SUSTAINED and (told := time_to_throttle(evidence)):
         findings[NOTE] = told
     return conditions(evidence, findings), verdict_of([*faults, *evidence.extra])
@@ -63,6 +65,16 @@ def _throttled(evidence: Evidence) -> Iterable[Reason]:
     causes += _over_current(evidence)
     if causes:
         yield reason("throttled", ", ".join(dict.fromkeys(causes)))
+
+
+def _over_current_unjudged(evidence: Evidence) -> str:
+    """The rates where no idle rate was taken, which only runs that read energy do; a rate alone
+    proves nothing, so it is told and not judged."""
+    window = (evidence.report.timed_start_ns, evidence.report.timed_end_ns)
+    moved = {k: v for k, v in evidence.rates("over_current_events", window).items() if v > 0}
+    if evidence.idle is not None or not moved:
+        return ""
+    return ", ".join(f"{key} {rate:.1f}/s" for key, rate in moved.items()) + ", idle rate unknown"
 
 
 def _over_current(evidence: Evidence) -> list[str]:

@@ -138,6 +138,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("vcgencmd", "measure_clock", "arm"),
     ("vcgencmd", "pmic_read_adc"),
     ("nvpmodel", "-q"),
+    # Read by no sampler (sysfs tells as much), but by whoever composes a board from the recording.
+    ("jetson_clocks", "--show"),
     ("getprop",),
 )
 """Commands that only ask; each is run once with a deadline, and left out where it fails."""

@@ -31,9 +31,10 @@ _SMALLEST_SHUNT_OHM = 5e-3
 class Ina3221(Sampler):
     """Watts by rail, and ``total``: the module's input rail where there is one, else the sum."""
 
-    def __init__(self, rails: RailSet) -> None:
+    def __init__(self, rails: RailSet, max_hz: float) -> None:
         self._rails = rails
         self.channels = rails.channels
+        self.max_hz = max_hz
 
     @classmethod
     def probe(cls, sysroot: Path) -> Self | Absent:
@@ -49,7 +50,7 @@ class Ina3221(Sampler):
                 rails.append(rail)
             except SamplerError as error:
                 why = why or str(error)
-        return cls(RailSet(rails)) if rails else Absent(why)
+        return cls(RailSet(rails), _pace_hz(sysroot)) if rails else Absent(why)
 
     def read(self) -> tuple[Reading, ...]:
         """Watts."""
@@ -83,6 +84,14 @@ def _hwmon_rails(sysroot: Path) -> Iterator[Rail]:
                 amperes=_source("A", folder / f"curr{index}_input"),
                 quantum_w=current_step_a(folder, index) * millivolts / 1000,
             )
+
+
+def _pace_hz(sysroot: Path) -> float:
+    """Of the slowest chip: one that averages 512 samples converts every few seconds, and a faster
+    loop would take one conversion for many readings."""
+    paths = find(sysroot, "sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*/update_interval")
+    slowest_ms = max((maybe_int(path) or 0 for path in paths), default=0)
+    return min(100.0, 1000 / slowest_ms) if slowest_ms > 0 else 100.0
 
 
 def current_step_a(folder: Path, index: int) -> float:
