@@ -3,7 +3,8 @@
     python bench/runtimes/install_size.py [EXTRA ...]
 
 Each set is installed into a folder of its own by pip, without bytecode; the first row is Assay
-without any extra, the others tell what comes on top of it. Needs a package index.
+without any extra, the others tell what comes on top of it. EXTRA may be several, joined by commas.
+Needs a package index.
 """
 
 from __future__ import annotations

@@ -67,6 +67,63 @@ def test_half_a_line_is_no_result() -> None:
         parse_benchmark_model(NEW[: NEW.index(", Inference (avg)")].rsplit("Warmup", 1)[0])
 
 
+PERF = (
+    "Session creation time cost: 0.0104 s\nTotal inference requests: 500\n"
+    "Average inference time cost: 2.361 ms\nMin Latency: 0.0021 s\nMax Latency: 0.0093 s\n"
+    "P50 Latency: 0.00236 s\nP90 Latency: 0.00241 s\n"
+)
+NCNN = "loop_count = 4\n          squeezenet  min =    8.44  max =    8.51  avg =    8.47\n"
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_what_is_left_of_a_number_is_no_number(cut: int) -> None:
+    # "14575.2" cut short would be 145 µs, "2.361 ms" 2.361 ns, "8.47" 8.4 ms.
+    for parse, text in ((parse_benchmark_model, NEW), (parse_benchncnn, NCNN)):
+        with pytest.raises(BadMessage, match="no complete result"):
+            parse(text[:-cut])
+    with pytest.raises(BadMessage, match="no complete result"):
+        parse_perf_test(PERF[: PERF.index("\nMin Latency") + 1 - cut])
+    until_p50 = PERF[: PERF.index("\nP90 Latency") + 1]
+    assert parse_perf_test(until_p50).percentiles_ns == {"p50": pytest.approx(2.36e6)}
+    with pytest.raises(BadMessage, match="no median"):
+        latency_of(parse_perf_test(until_p50[:-cut]), 10**9)
+
+
+def test_a_time_without_its_unit_is_none() -> None:
+    with pytest.raises(BadMessage, match="no complete result"):
+        parse_perf_test(PERF.replace("2.361 ms", "2.361"))
+
+
+def test_a_run_that_began_after_a_complete_one_is_not_its() -> None:
+    with pytest.raises(BadMessage, match="no complete result"):
+        parse_perf_test(PERF + "Session creation time cost: 0.0099 s\n")
+
+
+def test_a_profilers_lines_are_not_the_runs() -> None:
+    text = recorded(
+        "phone-benchmark-tflite/litert-readme-op-profiling/commands/benchmark_model.enable_op_profiling.old.txt"
+    )
+    found = parse_benchmark_model(text)
+    # Below the run's own line it says "Memory (bytes): count=0".
+    assert (found.count, found.mean_ns, found.std_ns) == (50, 79_760_900, 1_929_000)
+    begin = NEW.index("INFO: Inference timings")
+    mixed = f"{NEW[:begin]}Memory (bytes): count=0\n{NEW[begin:]}"
+    assert parse_benchmark_model(mixed) == parse_benchmark_model(NEW)
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        Printed(100, 5e6, 6e6, 9e6, percentiles_ns={"p50": 5e6}),
+        Printed(100, 5e6, 1e6, 4e6, percentiles_ns={"p50": 5e6}),
+        Printed(100, 0.0, 0.0, 0.0, percentiles_ns={"p50": 0.0}),
+    ],
+)
+def test_numbers_that_contradict_each_other_are_no_result(printed: Printed) -> None:
+    with pytest.raises(BadMessage, match="cannot be"):
+        latency_of(printed, 10**9)
+
+
 def test_a_crash_is_named() -> None:
     text = recorded(
         "phone-benchmark-tflite/iree-3472/commands/benchmark_model.segfault-truncated.txt"
@@ -123,8 +180,7 @@ def test_benchncnn_gives_one_net() -> None:
     text = recorded("phone-sd8gen2/ncnn-benchmark-readme/commands/benchncnn.txt")
     with pytest.raises(BadMessage, match="give it one"):
         parse_benchncnn(text)
-    one = "loop_count = 4\n          squeezenet  min =    8.44  max =    8.51  avg =    8.47\n"
-    assert parse_benchncnn(one) == Printed(4, 8.47e6, 8.44e6, 8.51e6)
+    assert parse_benchncnn(NCNN) == Printed(4, 8.47e6, 8.44e6, 8.51e6)
     with pytest.raises(BadMessage, match="no complete result"):
         parse_benchncnn("loop_count = 4\n     squeezenet  min =    8.44  max =   ")
 

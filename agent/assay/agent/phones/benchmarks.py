@@ -3,7 +3,8 @@
 Formats: LiteRT's ``benchmark_model`` (five generations of summary lines, scientific notation, a log
 of several runs, optional logcat prefixes), ``onnxruntime_perf_test`` (``name: value`` with or
 without a space, seconds and milliseconds mixed), ``benchncnn`` (one line a net). A run that did not
-reach its result has none: :class:`BadMessage` with the last thing it said.
+reach its result has none: :class:`BadMessage` with the last thing it said. A line without its end
+is not read: what is left of a number is another number.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _NCNN = re.compile(
     re.M,
 )
 _UNIT_NS = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
+_PERF_START = re.compile(r"^\s*Session creation time cost", re.M)
 _START = re.compile(r"STARTING!|Loaded model ")
 _CRASH = re.compile(r"Segmentation fault|Aborted|Illegal instruction|Killed|Bus error")
 _PERCENTILES = {"p50": ("median", "p50"), "p90": ("p90",), "p95": ("p95",), "p99": ("p99",)}
@@ -49,11 +51,12 @@ class Printed:
 
 def parse_benchmark_model(text: str) -> Printed:
     """The last run in a log of LiteRT's ``benchmark_model``; it must be complete."""
-    summaries = list(_TIMINGS.finditer(text))
+    whole = _whole_lines(text)
+    summaries = list(_TIMINGS.finditer(whole))
     if not summaries:
         raise _unfinished("benchmark_model", text)
     last = summaries[-1]
-    if _START.search(text, last.end()):
+    if _START.search(whole, last.end()):
         raise _unfinished("benchmark_model", text)
     told = {name.strip(): float(value) * 1e3 for name, value in _TIMING.findall(last[1])}
     mean = told.get("Inference (avg)", told.get("Inference", told.get("no stats")))
@@ -62,8 +65,8 @@ def parse_benchmark_model(text: str) -> Printed:
     begin = summaries[-2].end() if len(summaries) > 1 else 0
     counts = [
         dict(_PAIR.findall(line))
-        for line in text[begin : last.start()].splitlines()
-        if "count=" in line
+        for line in whole[begin : last.start()].splitlines()
+        if "count=" in line and "curr=" in line
     ]
     stats = {key: float(value) for key, value in (counts[-1] if counts else {}).items()}
     return Printed(
@@ -79,18 +82,25 @@ def parse_benchmark_model(text: str) -> Printed:
 
 
 def parse_perf_test(text: str) -> Printed:
-    """The last complete run of ``onnxruntime_perf_test``; its fields repeat and change units."""
+    """The last run in a log of ``onnxruntime_perf_test``, which must be complete; its fields
+    repeat and change units. A time without its unit is none."""
+    whole = _whole_lines(text)
+    starts = [start.start() for start in _PERF_START.finditer(whole)]
     told: dict[str, float] = {}
-    for name, value, unit in _PERF.findall(text):
-        told[name.lower()] = float(value) * _UNIT_NS.get(unit, 1.0)
+    requests: int | None = None
+    for name, value, unit in _PERF.findall(whole[starts[-1] if starts else 0 :]):
+        if unit in _UNIT_NS:
+            told[name.lower()] = float(value) * _UNIT_NS[unit]
+        elif name.lower() == "total inference requests":
+            requests = int(float(value))
     mean = told.get("average inference time cost")
-    if mean is None or "total inference requests" not in told:
+    if mean is None or requests is None:
         raise _unfinished("onnxruntime_perf_test", text)
     percentiles = {
         name: told[f"{name} latency"] for name in _PERCENTILES if f"{name} latency" in told
     }
     return Printed(
-        count=int(told["total inference requests"]),
+        count=requests,
         mean_ns=mean,
         min_ns=told.get("min latency"),
         max_ns=told.get("max latency"),
@@ -101,7 +111,7 @@ def parse_perf_test(text: str) -> Printed:
 
 def parse_benchncnn(text: str) -> Printed:
     """The one net of a ``benchncnn`` that was given one; several are a :class:`BadMessage`."""
-    found = list(_NCNN.finditer(text))
+    found = list(_NCNN.finditer(_whole_lines(text)))
     if not found:
         raise _unfinished("benchncnn", text)
     if len(found) > 1:
@@ -120,6 +130,10 @@ PARSERS: Mapping[str, Callable[[str], Printed]] = {
     "ncnn": parse_benchncnn,
 }
 """By the runtime whose native binary it is."""
+
+
+def _whole_lines(text: str) -> str:
+    return text[: text.rfind("\n") + 1]
 
 
 def _us(stats: Mapping[str, float], *names: str) -> float | None:

@@ -9,10 +9,13 @@ from assay.core.errors import BadMessage
 from assay.core.model import Fidelity, Latency, RunSpec
 from assay.core.stats import n_min
 
+_ROUNDED = 0.01
+
 
 def latency_of(printed: Printed, duration_ns: int) -> Latency:
     """What a binary's statistics say; :class:`BadMessage` where it prints no median, for which
-    its mean is no substitute. The interval of the median is the range, the only sure one."""
+    its mean is no substitute, or where they contradict each other. The interval of the
+    median is the range, the only sure one."""
     p50 = printed.percentiles_ns.get("p50")
     if p50 is None:
         raise BadMessage(
@@ -20,6 +23,12 @@ def latency_of(printed: Printed, duration_ns: int) -> Latency:
         )
     low = p50 if printed.min_ns is None else printed.min_ns
     high = p50 if printed.max_ns is None else printed.max_ns
+    # Summaries round to three digits or more.
+    if printed.mean_ns <= 0 or not low * (1 - _ROUNDED) <= p50 <= high * (1 + _ROUNDED):
+        raise BadMessage(
+            f"the binary's own numbers cannot be: minimum {low / 1e3:g}, median {p50 / 1e3:g}, "
+            f"maximum {high / 1e3:g}, mean {printed.mean_ns / 1e3:g} µs"
+        )
     return Latency(
         n=printed.count,
         p50_ns=p50,
