@@ -57,7 +57,7 @@ def main(home: AgentHome) -> None:
             session.wake()
 
     traces = ContentStore(home.traces)
-    reporter = Reporter(link, spool, traces, book, quiet, home.rejected, on_recorded)
+    reporter = Reporter(link, spool, traces, book, quiet, home.rejected, on_recorded=on_recorded)
     for work in (session.run, reporter.run):
         threading.Thread(target=work, args=(stop,), daemon=True).start()
     while (held := book.take(stop)) is not None:

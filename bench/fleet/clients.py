@@ -13,7 +13,6 @@ import asyncio
 import json
 import random
 import re
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -24,13 +23,14 @@ from typing import Any, cast
 
 import grpc
 from bench.fleet.made import credentials
+from bench.fleet.processes import Processes, shares
 
 from assay.core import convert
 from assay.core.channel import CHANNEL_OPTIONS, Credentials
 from assay.v1 import device_pb2, fleet_pb2, fleet_pb2_grpc
 from tests.plane import facts
 
-_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0))
+OPTIONS = (*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0))
 
 
 @dataclass(slots=True)
@@ -43,6 +43,8 @@ class Seen:
     attached: int = 0
     last_first_s: float = 0.0
     """When the last device had its first answer, from the start on."""
+    took_s: list[float] = field(default_factory=list)
+    """How long Syncs took since it was asked last, without those that dialled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +67,19 @@ async def device(own: Credentials, address: str, habit: Habit, seen: Seen, began
         device=cast(device_pb2.DeviceFacts, convert.to_proto(facts())),
     )
     first = True
-    async with grpc.aio.secure_channel(address, security, options=_OPTIONS) as channel:
+    async with grpc.aio.secure_channel(address, security, options=OPTIONS) as channel:
         stub: Any = fleet_pb2_grpc.FleetStub(channel)
         while True:
             request.wait.FromNanoseconds(0 if first else int(habit.wait_s * 1e9))
+            asked = time.monotonic()
             try:
                 await stub.Sync(request, timeout=habit.wait_s + 60)
                 seen.codes["OK"] += 1
                 if first:
                     seen.attached += 1
                     seen.last_first_s = time.monotonic() - began
+                else:
+                    seen.took_s.append(time.monotonic() - asked)
                 first = False
             except grpc.aio.AioRpcError as error:
                 seen.codes[error.code().name] += 1
@@ -99,9 +104,10 @@ async def main(own: Sequence[Credentials], address: str, habit: Habit) -> None:
             "reasons": seen.reasons,
             "attached": seen.attached,
             "last_first_s": seen.last_first_s,
-            "cpu_s": time.process_time(),
+            "took_s": seen.took_s,
         }
         print(json.dumps(said), flush=True)
+        seen.took_s.clear()
     for task in tasks:
         task.cancel()
 
@@ -110,50 +116,27 @@ class Clients:
     """Several of these processes; leave the block to end them."""
 
     def __init__(self, file: Path, count: int, processes: int, address: str, habit: Habit) -> None:
-        self._all: list[subprocess.Popen[str]] = []
-        share = count // processes
-        for index in range(processes):
-            mine = share if index < processes - 1 else count - share * index
-            numbers = (index * share, mine, address, habit.spread_s, habit.wait_s, habit.pause_s)
-            command = [sys.executable, "-m", "bench.fleet.clients", str(file)]
-            process = subprocess.Popen(
-                [*command, *map(str, numbers)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            self._all.append(process)
+        how = (address, habit.spread_s, habit.wait_s, habit.pause_s)
+        self._all = Processes(
+            "bench.fleet.clients", [(file, *mine, *how) for mine in shares(count, processes)]
+        )
 
     def __enter__(self) -> Clients:
-        for process in self._all:
-            assert process.stdout is not None
-            process.stdout.readline()  # it has read its credentials
+        self._all.__enter__()
         return self
 
-    def __exit__(self, *_exc: object) -> None:
-        for process in self._all:
-            assert process.stdin is not None
-            process.stdin.close()
-        for process in self._all:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    def __exit__(self, *exc: object) -> None:
+        self._all.__exit__(*exc)
 
     def ask(self) -> Seen:
         """What has been so far, over all; the first time it starts them."""
         whole = Seen()
-        for process in self._all:
-            assert process.stdin is not None
-            print(file=process.stdin, flush=True)
-        for process in self._all:
-            assert process.stdout is not None
-            said = json.loads(process.stdout.readline())
+        for said in self._all.ask():
             whole.codes.update(said["codes"])
             whole.reasons.update(said["reasons"])
             whole.attached += said["attached"]
             whole.last_first_s = max(whole.last_first_s, said["last_first_s"])
+            whole.took_s += said["took_s"]
         return whole
 
 

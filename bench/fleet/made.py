@@ -20,15 +20,16 @@ from assay.core.channel import Credentials
 from tests.plane import device
 
 
-def enrol_fleet(home: Home, file: Path, count: int) -> None:
-    """Adds ``count`` devices to the store of ``home`` and writes their credentials to ``file``."""
+def enrol_fleet(home: Home, file: Path, count: int, first: int = 0) -> None:
+    """Adds ``count`` devices, numbered from ``first`` on, to the store of ``home`` and writes their
+    credentials to ``file``."""
     home.create()
     now = dt.datetime.now(dt.UTC)
     authority = Authority(home.pki, now)
     key = ec.generate_private_key(ec.SECP256R1())
     store = open_store(home)
     certificates = []
-    for index in range(count):
+    for index in range(first, first + count):
         record = device(f"d{index:05}")
         store.add_device(record)
         request = DeviceRequest(record.key_sha256, key.public_key())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _FIRST_PER_S = 1_000.0  # before anything was measured
 _KEPT = 0.7  # of what earlier commits say, with each new one
@@ -25,6 +27,15 @@ class Backlog:
         """So many more wait."""
         with self._lock:
             self._waiting += results
+
+    @contextmanager
+    def expecting(self, results: int) -> Iterator[None]:
+        """So many are about to come; whoever takes them in says so anew."""
+        self.queued(results)
+        try:
+            yield
+        finally:
+            self.queued(-results)
 
     def committed(self, results: int, took_ns: int) -> None:
         """They wait no longer; their commit took so long, whatever came of it."""

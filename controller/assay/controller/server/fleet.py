@@ -46,12 +46,14 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         recorder: Recorder,
         threads: ThreadPoolExecutor,
         rng: random.Random,
+        reports: ThreadPoolExecutor | None = None,
     ) -> None:
         self._desk = desk
         self._enroller = enroller
         self._room = room
         self._recorder = recorder
         self._threads = threads
+        self._reports = reports or threads
         self._rng = rng
 
     async def Sync(self, request: fleet_pb2.SyncRequest, context: Any) -> fleet_pb2.SyncResponse:
@@ -77,7 +79,9 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         """Acknowledges what is committed."""
         device_id = device_id_of(context)
         _check_size(request)
-        committed = await self._blocking(lambda: self._hand_in(device_id, request))
+        committed = await asyncio.get_running_loop().run_in_executor(
+            self._reports, lambda: self._hand_in(device_id, request)
+        )
         recorded = await asyncio.wrap_future(committed)
         acks = [_ack(r, done) for r, done in zip(request.results, recorded, strict=True)]
         pause_s = self._recorder.backlog.pause_s(self._rng)

@@ -26,6 +26,7 @@ from assay.controller.server.listening import listen, server_credentials
 from assay.controller.server.presence import Presence
 from assay.controller.server.recorder import Recorder
 from assay.controller.server.rest import Rest
+from assay.controller.server.turnstile import Turnstile
 from assay.controller.server.waiting import WaitingRoom
 from assay.controller.store.base import Store
 from assay.core import log
@@ -34,10 +35,14 @@ from assay.core.errors import AssayError
 from assay.v1 import enrolment_pb2_grpc, fleet_pb2_grpc
 
 _STORE_THREADS = 4
-# Of their own: strangers who knock must not keep the fleet waiting.
+# Of their own: strangers who knock must not keep the fleet waiting, nor results those who only ask.
 _ENROLMENT_THREADS = 2
+_REPORT_THREADS = 1
 _TICK_S = 1.0
 _GRACE_S = 1.0
+
+# Without probing, a call that nobody reads yet has 64 KiB of its message sent, not all of it.
+FLEET_OPTIONS = (*SERVER_OPTIONS, ("grpc.http2.bdp_probe", 0))
 
 ENROLMENT_OPTIONS = (
     *SERVER_OPTIONS,
@@ -76,6 +81,7 @@ class ControlServers:
         self._now_ns = now_ns
         self._threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="store")
         self._door = ThreadPoolExecutor(_ENROLMENT_THREADS, thread_name_prefix="enrolment")
+        self._reports = ThreadPoolExecutor(_REPORT_THREADS, thread_name_prefix="reports")
         self._presence = Presence(store)
         self._rest = Rest(store)
         self.tally = Tally()
@@ -88,12 +94,16 @@ class ControlServers:
 
     async def start(self, identity: ServerIdentity, wanted: Listening) -> Listening:
         """Serves; returns ``wanted`` with the ports that were chosen."""
-        fleet = grpc.aio.server(interceptors=[Guard(self.tally)], options=SERVER_OPTIONS)
+        fleet = grpc.aio.server(
+            interceptors=[Guard(self.tally), Turnstile(self._recorder.backlog)],
+            options=FLEET_OPTIONS,
+        )
         desk = Desk(self._store, self._presence, self._now_ns, self._rest, self.tally)
         enroller = Enroller(self._store, self._authority, self._now_ns)
         fleet_pb2_grpc.add_FleetServicer_to_server(
             FleetServicer(
-                desk, enroller, self._room, self._recorder, self._threads, random.Random()
+                *(desk, enroller, self._room, self._recorder, self._threads, random.Random()),
+                reports=self._reports,
             ),
             fleet,
         )
@@ -148,6 +158,7 @@ class ControlServers:
             await self._blocking(lambda: self._presence.flush(self._now_ns(), everything=True))
         self._threads.shutdown()
         self._door.shutdown()
+        self._reports.shutdown()
 
     async def _blocking(self, action: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, action)
