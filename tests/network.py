@@ -10,8 +10,8 @@ from contextlib import suppress
 
 class Relay:
     """A TCP relay on the way to a port, which a test can break; it notes when the agent sent
-    something. ``swallowing`` it takes everything and passes nothing on, as a NAT does that has
-    forgotten a connection and tells nobody."""
+    something, or tried to connect in vain. ``swallowing`` it takes everything and passes nothing
+    on, as a NAT does that has forgotten a connection and tells nobody."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -41,6 +41,7 @@ class Relay:
             except OSError:
                 return
             if self.refusing:
+                self.sent_at.append(time.monotonic())
                 near.close()
                 continue
             far = socket.create_connection(("127.0.0.1", self._port))

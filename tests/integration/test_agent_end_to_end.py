@@ -275,38 +275,39 @@ def test_what_takes_too_long_before_a_run_is_named_and_three_such_rounds_are_eno
     assert {line["attempt_id"] for line in failed} == {r.attempt_id for r in (*unfetched, *late)}
 
 
-def test_a_network_that_is_gone_for_a_while_loses_nothing(
+def test_nothing_is_sent_while_a_block_is_timed_and_a_network_that_is_gone_loses_nothing(
     plane: Plane, agent: AgentProcess, network: Network
 ) -> None:
-    sweep_id = the_sweep(plane, agent)
+    sweep_id = the_sweep(plane, agent, runs=[replace(run, profile=LONG) for run in plane.runs])
     agent.start()
-    agent.until_said("run began")
+    agent.until(lambda: len(results_of(plane.store, sweep_id)) == 1, "the first result")
+    # From now on the agent looks for its controller, but not inside the second block.
     network.cut()
     agent.until_said("run ended", times=2)
     agent.until_said("results were not taken")
-    assert results_of(plane.store, sweep_id) == []
+    assert len(results_of(plane.store, sweep_id)) == 1
     network.mend()
-    assert names(finish(plane, agent, sweep_id)) == ["mlp0", "mlp1"]
+    records = finish(plane, agent, sweep_id)
+    assert names(records) == ["mlp0", "mlp1"]
     assert agent.said.count("run began") == 2
+    for record in records:
+        first, last = timed_part(plane, record)
+        assert last - first > 1.5
+        assert [at for at in network.sent_at if first <= at <= last] == []
+        assert [at for at in network.sent_at if at < first]
+        assert [at for at in network.sent_at if at > last]
 
 
-def test_the_agent_sends_nothing_while_a_block_is_timed(
-    plane: Plane, agent: AgentProcess, network: Network
-) -> None:
-    sweep_id = the_sweep(plane, agent, runs=[replace(plane.runs[0], profile=LONG)])
-    agent.start()
-    (record,) = finish(plane, agent, sweep_id)
+def timed_part(plane: Plane, record: ResultRecord) -> tuple[float, float]:
+    """Beginning and end by CLOCK_MONOTONIC of this machine, seconds."""
     assert record.result.trace is not None
     path = ContentStore(plane.home.artifacts).path(record.result.trace.digest)
     trace = read_trace(path)
     assert trace.block_start_ns is not None
-    # Both clocks are CLOCK_MONOTONIC of this machine.
-    first = trace.block_start_ns[0] / 1e9
-    last = (trace.block_start_ns[-1] + trace.latency_ns[-1]) / 1e9
-    assert last - first > 1.5
-    assert [at for at in network.sent_at if first <= at <= last] == []
-    assert [at for at in network.sent_at if at < first]
-    assert [at for at in network.sent_at if at > last]
+    return (
+        trace.block_start_ns[0] / 1e9,
+        (trace.block_start_ns[-1] + trace.latency_ns[-1]) / 1e9,
+    )
 
 
 def test_a_bit_that_flipped_on_the_devices_disk_is_fetched_anew(
