@@ -30,7 +30,9 @@ class ArtifactRef(google.protobuf.message.Message):
     size_bytes: builtins.int
     """Length of the decoded file in bytes; checked before a download begins and again after it."""
     media_type: builtins.str
-    """"model/onnx", "model/tflite", "application/x-npz" (datasets, golden outputs, traces)."""
+    """"model/onnx", "model/tflite", "model/ncnn", "model/torch", "application/x-npz" (samples, golden
+    outputs, traces).
+    """
     def __init__(
         self,
         *,

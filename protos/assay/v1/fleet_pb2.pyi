@@ -131,11 +131,15 @@ class Health(google.protobuf.message.Message):
     SPOOL_BYTES_FIELD_NUMBER: builtins.int
     THROTTLED_FIELD_NUMBER: builtins.int
     temperature_c: builtins.float
+    """Unset where the board has no sensor."""
     memory_available_bytes: builtins.float
     disk_free_bytes: builtins.float
+    """Of the disk that results and artifacts are kept on."""
     spool_entries: builtins.int
+    """Results that wait to be acknowledged."""
     spool_bytes: builtins.int
     throttled: builtins.bool
+    """The board says that it is held back now (a Raspberry Pi: too little voltage)."""
     def __init__(
         self,
         *,
@@ -166,24 +170,33 @@ class SyncRequest(google.protobuf.message.Message):
     QUIET_FOR_FIELD_NUMBER: builtins.int
     PUT_OFF_FIELD_NUMBER: builtins.int
     proto_min: builtins.int
+    """Lowest and highest version the device speaks, both included."""
     proto_max: builtins.int
     accepting: builtins.bool
     """True: the device takes new rounds."""
     @property
-    def device(self) -> assay.v1.device_pb2.DeviceFacts: ...
+    def device(self) -> assay.v1.device_pb2.DeviceFacts:
+        """Unset: as said last."""
+
     @property
-    def health(self) -> Global___Health: ...
+    def health(self) -> Global___Health:
+        """For people and alerts; nothing is decided by it."""
+
     @property
     def attempts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___HeldAttempt]:
         """Every attempt the device holds; an attempt missing here is one it does not know."""
 
     @property
     def wait(self) -> google.protobuf.duration_pb2.Duration:
-        """The reply may be held back this long while there is nothing new."""
+        """The reply may be held back this long while there is nothing new; unset: not at all; 30 s at
+        most.
+        """
 
     @property
     def quiet_for(self) -> google.protobuf.duration_pb2.Duration:
-        """The device will be silent for up to this long because it measures; it is not lost."""
+        """The device will be silent for up to this long because it measures; it is not lost. Unset: it
+        will not. No longer than its lease counts.
+        """
 
     @property
     def put_off(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Grant]:
@@ -240,6 +253,7 @@ class SyncResponse(google.protobuf.message.Message):
     DRAIN_FIELD_NUMBER: builtins.int
     PASSES_OVER_FIELD_NUMBER: builtins.int
     proto: builtins.int
+    """The version spoken from now on."""
     drain: builtins.bool
     """Finish what you hold, take nothing new."""
     passes_over: builtins.bool
@@ -251,7 +265,9 @@ class SyncResponse(google.protobuf.message.Message):
         """The whole list: a round the device holds and that is missing here is cancelled."""
 
     @property
-    def next_sync_in(self) -> google.protobuf.duration_pb2.Duration: ...
+    def next_sync_in(self) -> google.protobuf.duration_pb2.Duration:
+        """The device waits at least so long before its next Sync, unless it has news."""
+
     def __init__(
         self,
         *,
@@ -275,6 +291,7 @@ class SpooledResult(google.protobuf.message.Message):
     SHA256_FIELD_NUMBER: builtins.int
     BODY_FIELD_NUMBER: builtins.int
     attempt_id: builtins.str
+    """Both as in the body."""
     seq: builtins.int
     sha256: builtins.str
     """sha256 of body, lower-case hex."""
@@ -322,6 +339,7 @@ class RecordAck(google.protobuf.message.Message):
     seq: builtins.int
     status: Global___RecordStatus.ValueType
     detail: builtins.str
+    """Why it was not simply stored; empty where it was."""
     def __init__(
         self,
         *,
@@ -344,7 +362,7 @@ class ReportResultsResponse(google.protobuf.message.Message):
     def acks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RecordAck]: ...
     @property
     def retry_after(self) -> google.protobuf.duration_pb2.Duration:
-        """Wait this long before the next batch."""
+        """Wait this long before the next batch; unset: not at all."""
 
     def __init__(
         self,

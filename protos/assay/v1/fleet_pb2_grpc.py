@@ -57,7 +57,9 @@ class FleetServicer(object):
     def Sync(self, request, context):
         """What I am and run now -> what should be. Level-triggered: every request carries the whole
         state, every reply the whole wish, so a lost message needs no replay. Held open for up to
-        SyncRequest.wait while there is nothing to do.
+        SyncRequest.wait while there is nothing to do. UNAUTHENTICATED: no device of ours;
+        PERMISSION_DENIED: revoked or quarantined; FAILED_PRECONDITION: no common version;
+        INVALID_ARGUMENT: facts that cannot be read. UNAVAILABLE, RESOURCE_EXHAUSTED: later again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,6 +67,7 @@ class FleetServicer(object):
 
     def ReportResults(self, request, context):
         """Results, sent verbatim as they lie in the spool. Acknowledged only after a durable commit.
+        INVALID_ARGUMENT: more than the limit, and none was looked at; else as Sync.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -111,11 +111,15 @@ class FleetStub(typing.Generic[_FleetSyncType, _FleetReportResultsType, _FleetRe
     Sync: _FleetSyncType
     """What I am and run now -> what should be. Level-triggered: every request carries the whole
     state, every reply the whole wish, so a lost message needs no replay. Held open for up to
-    SyncRequest.wait while there is nothing to do.
+    SyncRequest.wait while there is nothing to do. UNAUTHENTICATED: no device of ours;
+    PERMISSION_DENIED: revoked or quarantined; FAILED_PRECONDITION: no common version;
+    INVALID_ARGUMENT: facts that cannot be read. UNAVAILABLE, RESOURCE_EXHAUSTED: later again.
     """
 
     ReportResults: _FleetReportResultsType
-    """Results, sent verbatim as they lie in the spool. Acknowledged only after a durable commit."""
+    """Results, sent verbatim as they lie in the spool. Acknowledged only after a durable commit.
+    INVALID_ARGUMENT: more than the limit, and none was looked at; else as Sync.
+    """
 
     RenewCertificate: _FleetRenewCertificateType
     """A new certificate before the old one ends; due when two thirds of its life are over. The key
@@ -146,7 +150,9 @@ class FleetServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[assay.v1.fleet_pb2.SyncResponse, collections.abc.Awaitable[assay.v1.fleet_pb2.SyncResponse]]:
         """What I am and run now -> what should be. Level-triggered: every request carries the whole
         state, every reply the whole wish, so a lost message needs no replay. Held open for up to
-        SyncRequest.wait while there is nothing to do.
+        SyncRequest.wait while there is nothing to do. UNAUTHENTICATED: no device of ours;
+        PERMISSION_DENIED: revoked or quarantined; FAILED_PRECONDITION: no common version;
+        INVALID_ARGUMENT: facts that cannot be read. UNAVAILABLE, RESOURCE_EXHAUSTED: later again.
         """
 
     @abc.abstractmethod
@@ -155,7 +161,9 @@ class FleetServicer(metaclass=abc.ABCMeta):
         request: assay.v1.fleet_pb2.ReportResultsRequest,
         context: _ServicerContext,
     ) -> typing.Union[assay.v1.fleet_pb2.ReportResultsResponse, collections.abc.Awaitable[assay.v1.fleet_pb2.ReportResultsResponse]]:
-        """Results, sent verbatim as they lie in the spool. Acknowledged only after a durable commit."""
+        """Results, sent verbatim as they lie in the spool. Acknowledged only after a durable commit.
+        INVALID_ARGUMENT: more than the limit, and none was looked at; else as Sync.
+        """
 
     @abc.abstractmethod
     def RenewCertificate(
