@@ -908,6 +908,20 @@ class TestAdministration:
         assert store.prune_audit(2) == 1
         assert store.audit(10) == [entries[0], entries[2]]
 
+    def test_results_are_read_page_by_page(self, fleet: Store) -> None:
+        granted = lease(fleet)
+        for seq in (1, 2, 3):
+            fleet.record("id-bench", [reported(result(granted, seq=seq))], seq)
+        first, after = fleet.result_page("s1", 0, 2)
+        rest, last = fleet.result_page("s1", after, 2)
+        assert [len(first), len(rest)] == [2, 1]
+        assert first + rest == fleet.results(sweep_id="s1")
+        assert fleet.result_page("s1", last, 2) == ([], last)
+        assert fleet.result_page("s2", 0, 2) == ([], 0)
+        fleet.release_round("r0", granted.fence, 3, 9)
+        lease(fleet)
+        assert fleet.result_page("s1", 0, 2) == ([], 0), "superseded"
+
     def test_attempts_are_found_by_how_they_begin(self, fleet: Store) -> None:
         granted = lease(fleet)
         fleet.record("id-bench", [reported(result(granted, at)) for at in (0, 1)], 1)

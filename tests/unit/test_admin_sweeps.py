@@ -237,8 +237,10 @@ def test_what_a_killed_controller_left_is_removed(home: Home) -> None:
 def test_long_lists_are_made_outside_the_event_loop(
     home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fleet's devices, or a sweep's results, take seconds: no Sync must wait for them."""
-    measure(store, 0)
+    """A fleet's devices, or a sweep's results, take seconds: no Sync must wait for them. Nor do all
+    results stand in memory at once."""
+    for position in (0, 1):
+        measure(store, position)
     made: list[tuple[type[Any], bool]] = []
 
     def watched_fill(message: Any, value: Any) -> Any:
@@ -246,6 +248,8 @@ def test_long_lists_are_made_outside_the_event_loop(
         return fill(message, value)
 
     monkeypatch.setattr(admin, "fill", watched_fill)
+    monkeypatch.setattr(admin, "_PAGE", 1)
+    monkeypatch.delattr(type(store), "results")
     pool = ThreadPoolExecutor(1)
     servicer = admin.AdminServicer(
         home, Door(store, lambda: 1), admin.Threads(pool, pool, pool), Here(home, store)
@@ -258,7 +262,7 @@ def test_long_lists_are_made_outside_the_event_loop(
         await servicer.ListRounds(admin_pb2.ListRoundsRequest(sweep="s1"), caller)
         await servicer.ListAudit(admin_pb2.ListAuditRequest(limit=9), caller)
         request = admin_pb2.ListResultsRequest(sweep="s1")
-        assert len([reply async for reply in servicer.ListResults(request, caller)]) == 1
+        assert len([reply async for reply in servicer.ListResults(request, caller)]) == 2
 
     asyncio.run(listed())
     pool.shutdown()

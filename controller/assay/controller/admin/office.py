@@ -173,11 +173,11 @@ class Office:
 
     def results(self, sweep: str) -> list[ResultRecord]:
         """See :class:`Administration`."""
+        return self.store.results(sweep_id=self.listed_sweep(sweep).sweep_id)
 
-        def work() -> list[ResultRecord]:
-            return self.store.results(sweep_id=self.store.sweep(sweep).sweep_id)
-
-        return self._journal.look("result list", work, sweep)
+    def listed_sweep(self, name: str) -> SweepRecord:
+        """The sweep whose results are going to be read, in the log."""
+        return self._journal.look("result list", lambda: self.store.sweep(name), name)
 
     def result(self, attempt: str) -> ResultRecord:
         """See :class:`Administration`."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -20,6 +21,7 @@ from assay.controller.records import ResultRecord
 from assay.controller.server.door import Door
 from assay.controller.server.exports import Exports
 from assay.controller.server.peer import names_of
+from assay.controller.store.base import Store
 from assay.core.channel import MAX_REPORT_BYTES
 from assay.core.convert import fill
 from assay.v1 import admin_pb2, admin_pb2_grpc
@@ -29,6 +31,7 @@ M = TypeVar("M", bound=Message)
 
 _LOOK_S = 1.0
 _SOURCE_BYTES = 200
+_PAGE = 500
 _FRAME_BYTES = 6  # its tag and length within the reply, at most
 
 
@@ -185,13 +188,13 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         self, request: admin_pb2.ListResultsRequest, context: Any
     ) -> AsyncIterator[admin_pb2.ListResultsResponse]:
         """The results of a sweep."""
-        found = await self._reading(context, lambda office: office.results(request.sweep))
-        batches = _result_batches(found)
-        while True:
-            reply = await self._in(self._threads.reading, lambda: next(batches, None))
-            if reply is None:
-                return
-            yield reply
+        sweep = await self._office(context, lambda office: office.listed_sweep(request.sweep))
+        read = partial(_result_page, self._door.store, sweep.sweep_id)
+        replies, after = await self._in(self._threads.reading, partial(read, 0))
+        while replies:
+            for reply in replies:
+                yield reply
+            replies, after = await self._in(self._threads.reading, partial(read, after))
 
     async def GetResult(
         self, request: admin_pb2.GetResultRequest, context: Any
@@ -335,6 +338,15 @@ def _filled(kind: type[M], values: Iterable[Any]) -> list[M]:
 def _file(request: admin_pb2.PlanSweepRequest | admin_pb2.RunSweepRequest) -> SweepFile:
     source = request.source.encode()[:_SOURCE_BYTES].decode(errors="ignore")
     return SweepFile(source or "sweep file", request.text)
+
+
+def _result_page(
+    store: Store, sweep_id: str, after: int
+) -> tuple[list[admin_pb2.ListResultsResponse], int]:
+    """Some of the results beyond ``after``, as messages, and where they end: a large sweep does not
+    stand in memory whole."""
+    found, after = store.result_page(sweep_id, after, _PAGE)
+    return list(_result_batches(found)), after
 
 
 def _result_batches(found: list[ResultRecord]) -> Iterator[admin_pb2.ListResultsResponse]:

@@ -317,6 +317,11 @@ class Store(Protocol):
         """In the order of recording; superseded ones only on request."""
         ...
 
+    def result_page(self, sweep_id: str, after: int, limit: int) -> tuple[list[ResultRecord], int]:
+        """The next ``limit`` results of :meth:`results` at most, and what to give as ``after`` for
+        those that follow (0: from the start on); none at the end."""
+        ...
+
     def sweep_marks(self, sweep_id: str) -> SweepMarks:
         """What has moved in a sweep, without reading the results and rounds themselves."""
         ...

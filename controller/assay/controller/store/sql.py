@@ -346,6 +346,10 @@ class SqlStore:
         with reading(self._engine) as tx:
             return results.all_results(tx, sweep_id, cell_keys, superseded)
 
+    def result_page(self, sweep_id: str, after: int, limit: int) -> tuple[list[ResultRecord], int]:
+        with reading(self._engine) as tx:
+            return results.page(tx, sweep_id, after, limit)
+
     def sweep_marks(self, sweep_id: str) -> SweepMarks:
         with reading(self._engine) as tx:
             return results.marks(tx, sweep_id)

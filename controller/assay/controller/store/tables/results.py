@@ -30,6 +30,15 @@ def all_results(
     return [_result(row) for row in sorted(rows, key=lambda row: row.entry)]
 
 
+def page(tx: Connection, sweep_id: str, after: int, limit: int) -> tuple[list[ResultRecord], int]:
+    """See :meth:`Store.result_page`."""
+    query = select(results).where(
+        results.c.sweep_id == sweep_id, results.c.superseded.is_(False), results.c.entry > after
+    )
+    rows = tx.execute(query.order_by(results.c.entry).limit(limit)).all()
+    return [_result(row) for row in rows], rows[-1].entry if rows else after
+
+
 def result(tx: Connection, attempt_id: str) -> ResultRecord:
     """The last one of an attempt."""
     query = select(results).where(results.c.attempt_id == attempt_id)
