@@ -268,6 +268,24 @@ def test_batches_are_bounded_by_number_and_bytes(tmp_path: Path) -> None:
     controller.stop()
 
 
+def test_what_does_not_get_through_is_sent_in_smaller_parts(tmp_path: Path) -> None:
+    controller = FakeController().start()
+    bench = Bench(controller, tmp_path, runs=20)
+    for position in range(20):
+        bench.result(position, pad=40_000)
+    # As on a slow line: whatever takes longer than the call may is cut off.
+    controller.faults["ReportResults"] = [grpc.StatusCode.DEADLINE_EXCEEDED] * 6
+    while bench.reporter.step() is not None:
+        pass
+    sizes = [len(report.results) for report in controller.reports]
+    assert sizes[0] == 20 and sizes[:6] == sorted(sizes[:6], reverse=True) and sizes[5] == 1
+    # What got through grows again.
+    assert sum(sizes[6:]) == 20 and max(sizes[6:]) > 4
+    assert len(controller.results) == 20
+    bench.link.close()
+    controller.stop()
+
+
 def test_the_controllers_pace_is_kept(bench: Bench) -> None:
     bench.result(0)
     bench.controller.retry_after_ns = 7 * S

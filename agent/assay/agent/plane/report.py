@@ -27,6 +27,7 @@ from assay.v1 import fleet_pb2, result_pb2
 _LOG = log.get(__name__)
 _S = 1_000_000_000
 _FRAMING_BYTES = 160  # of a SpooledResult beside its body: hash, seq and tags
+_LEAST_BYTES = 16 << 10
 _MOST_REJECTED = 100
 _LATE_S = 600.0
 _STATUS = fleet_pb2.RecordStatus
@@ -56,6 +57,7 @@ class Reporter:
     rng: random.Random = field(default_factory=random.Random)
     _backoff: Backoff = field(init=False)
     _most: int = MAX_RESULTS_PER_REPORT
+    _most_bytes: int = MAX_REPORT_BYTES
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _rung: bool = False
     _failing: bool = False
@@ -96,7 +98,8 @@ class Reporter:
         """One batch; returns the seconds to wait before the next, None to wait for a wake. What the
         controller asks for is waited for also where something new wakes the reporter."""
         self._paced = False
-        batch = self.spool.batch(self._most, MAX_REPORT_BYTES - self._most * _FRAMING_BYTES)
+        framing = min(self._most * _FRAMING_BYTES, self._most_bytes // 2)
+        batch = self.spool.batch(self._most, self._most_bytes - framing)
         if not batch:
             self._settled(failing=False)
             return self._catch_up()
@@ -109,6 +112,7 @@ class Reporter:
             return self._refused(batch, error)
         self._backoff.succeeded()
         self._most = MAX_RESULTS_PER_REPORT
+        self._most_bytes = min(MAX_REPORT_BYTES, 2 * self._most_bytes)
         try:
             kept = self._take_acks(reply.acks)
         except DiskFull as error:
@@ -255,6 +259,9 @@ class Reporter:
                 return 0.0
             except DiskFull as full:
                 error = full
+        if error.code == "unreachable":
+            # On a slow line a large report is cut off every time, a small one gets through.
+            self._most_bytes = max(_LEAST_BYTES, self._most_bytes // 2)
         pause_s = self._backoff.next_s()
         _LOG.warning(
             "results were not taken",
