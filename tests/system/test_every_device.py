@@ -88,7 +88,7 @@ def places(folder: Path, controller: str, phone: str) -> dict[str, Place]:
         "pi": board("pi", str(arm64.python())),
         PHONE: Place(
             (sys.executable, "-m", "assay.agent", *on_phone, *named),
-            folder / "host/phones/a1",
+            folder / f"host/phones/{PHONE}",
             {**common, **host},
         ),
         "x86": board("x86", sys.executable),

@@ -21,7 +21,7 @@ from assay.agent.phones import rails
 from assay.agent.phones.adb import AdbServer, Phone, Said
 from assay.agent.phones.budget import DailyBudget
 from assay.agent.phones.facts import read_handset
-from assay.agent.phones.invoke import OUTPUT, STATUS, UNPINNED, detached
+from assay.agent.phones.invoke import FIXED, OUTPUT, STATUS, UNPINNED, detached
 from assay.agent.phones.listing import parse_devices, usable
 from assay.agent.phones.measure import Bench as Measuring
 from assay.agent.phones.measure import measure_on_phone
@@ -71,11 +71,13 @@ def file_of(path: Path, size: int, seed: int = 0) -> Path:
     return path
 
 
-def benchmark(folder: Path, seconds: int = 1, busy: str = "") -> Path:
+def benchmark(folder: Path, seconds: int = 1, busy: str = "", fill: str = "") -> Path:
     path = folder / "benchmark_model"
     text = BENCHMARK.replace("${ASSAY_TEST_SECONDS:-1}", str(seconds))
     if busy:
         text = text.replace("sleep", f"touch {busy}; sleep") + f"rm {busy}\n"
+    if fill:
+        text = text.replace("sleep", f"cat /dev/zero > {fill} 2>/dev/null; sleep")
     path.write_text(text)
     return path
 
@@ -94,8 +96,9 @@ def measured(
     cancel: threading.Event | None = None,
     on: object = None,
     busy: str = "",
+    fill: str = "",
 ) -> object:
-    binaries = {"litert": benchmark(folder, seconds, busy)}
+    binaries = {"litert": benchmark(folder, seconds, busy, fill)}
     device = read_handset(phone, folder / "mirror", binaries_as_runtimes(binaries)).facts
     run, paths = the_run(folder)
     heard = on if callable(on) else (lambda _: None)
@@ -268,6 +271,24 @@ def test_full_storage_is_named_and_leaves_no_half_file(
     assert phone.shell(f"ls {ROOT} | wc -l").text.strip() == "0"
 
 
+def test_storage_that_fills_while_the_binary_runs_is_named(
+    bench: Bench, server: AdbServer, tmp_path: Path
+) -> None:
+    phone = connected(bench, server, 1)
+    try:
+        found = measured(phone, tmp_path, 1, fill="/data/fill")
+    finally:
+        phone.shell("rm -f /data/fill")
+    assert found.failure is not None and found.failure.code == "disk_full"
+    assert "no room for what the binary prints" in found.failure.message and not found.latency
+
+
+def modes(bench: Bench, index: int = 0) -> list[str]:
+    """What the phone's power service was told, in order."""
+    log = bench.phones[index].root / "cmd.log"
+    return [line.split()[-1] for line in log.read_text().splitlines()]
+
+
 def test_a_run_gives_the_binarys_numbers(bench: Bench, server: AdbServer, tmp_path: Path) -> None:
     found = measured(connected(bench, server), tmp_path, 1)
     assert found.failure is None, found.failure
@@ -280,6 +301,8 @@ def test_a_run_gives_the_binarys_numbers(bench: Bench, server: AdbServer, tmp_pa
         and "median=14570" in found.conditions.notes["binary_output"]
     )
     assert found.environment["fidelity"] == found.factors["fidelity"] == "external_binary"
+    assert found.environment["power_mode"] == "fixed_performance"
+    assert modes(bench)[-2:] == ["true", "false"]
     assert found.environment["isolation"] == "pinned" and found.conditions.measure_cpus == (0,)
 
 
@@ -344,7 +367,7 @@ def test_a_mask_the_phone_does_not_take_is_told_and_not_fatal(
     status = f"{folder}/{STATUS}"
     processes.eventually(lambda: phone.run(["cat", status]).status == 0, "the run ends")
     output = phone.run(["cat", f"{folder}/{OUTPUT}"]).text.split()
-    assert output == [UNPINNED, "@@run", "ran", "@@run", "ran"]
+    assert output == [FIXED, UNPINNED, "@@run", "ran", "@@run", "ran"]
 
 
 def test_a_call_has_its_own_deadline_when_the_cable_is_out(bench: Bench, server: AdbServer) -> None:
@@ -383,6 +406,7 @@ def test_a_cancelled_run_leaves_no_binary_running(
         measured(phone, tmp_path, 600, cancel)
     pid = int(phone.run(["cat", f"{ROOT}/run/pid"]).text)
     processes.eventually(lambda: not Path(f"/proc/{pid}").exists(), "the binary is gone")
+    assert modes(bench)[-2:] == ["true", "false"]
 
 
 def test_a_phone_that_comes_back_elsewhere_is_the_same_device(

@@ -27,6 +27,7 @@ _ADBD = "/usr/lib/android-sdk/platform-tools/adbd"
 _FIRST_SUITE, _WITHOUT = "trixie", ("bullseye", "bookworm")
 
 GETPROP = """#!/bin/sh
+[ "$1" = ro.build.version.sdk ] && echo 34 && exit
 cat <<'END'
 [ro.serialno]: [{serial}]
 [ro.product.manufacturer]: [Example]
@@ -34,6 +35,7 @@ cat <<'END'
 [ro.soc.model]: [EX9000]
 [ro.product.cpu.abilist]: [arm64-v8a,armeabi-v7a]
 [ro.build.version.release]: [14]
+[ro.build.version.sdk]: [34]
 END
 """
 DUMPSYS = """#!/bin/sh
@@ -42,6 +44,10 @@ thermalservice) echo "Thermal Status: 0"; echo "HAL Ready: true"; echo "Temperat
 battery) printf 'Current state:\\n  USB powered: false\\n  level: 80\\n  scale: 100\\n' ;;
 power) echo "  mWakefulness=Asleep" ;;
 esac
+"""
+# Keeps what it was told last.
+CMD = """#!/bin/sh
+echo "$*" >> /cmd.log
 """
 BENCHMARK = """#!/bin/sh
 echo "STARTING! $*"
@@ -156,7 +162,7 @@ def _furnish(root: Path, serial: str) -> None:
         path.write_text("0\n")
     (root / "sys/devices/system/cpu/online").write_text("0\n")
     scripts = {"getprop": GETPROP.replace("{serial}", serial), "dumpsys": DUMPSYS}
-    for name, text in {**scripts, "settings": "#!/bin/sh\necho 1\n"}.items():
+    for name, text in {**scripts, "settings": "#!/bin/sh\necho 1\n", "cmd": CMD}.items():
         path = root / "usr/bin" / name
         path.write_text(text)
         path.chmod(0o755)

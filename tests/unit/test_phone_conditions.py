@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from assay.agent.phones.conditions import PhoneState, parse_state, power_absence, reasons_of
-from assay.agent.phones.invoke import command_line, detached
+from assay.agent.phones.invoke import FIXED, OUTPUT, STATUS, command_line, detached
 from assay.core.errors import RuntimeRejected
 from assay.core.model import (
     PROFILES,
@@ -108,3 +112,28 @@ def test_what_a_binary_cannot_do_is_refused_by_name() -> None:
 def test_words_are_quoted_for_the_phones_shell() -> None:
     script = detached(["/b", "--graph=/m; rm -rf /"], 1, "/data/run", 0xF0)
     assert "taskset f0" in script and "'--graph=/m; rm -rf /'" in script.replace("'\"'\"'", "'")
+
+
+@pytest.mark.parametrize(
+    ("sdk", "status", "told"),
+    [(34, 0, ["true", "false"]), (34, 255, ["true"]), (29, 0, [])],
+)
+def test_the_fixed_performance_mode_is_on_for_the_run_where_there_is_one(
+    tmp_path: Path, sdk: int, status: int, told: list[str]
+) -> None:
+    # Before API 30 a phone may answer the unknown command with status 0.
+    log = tmp_path / "log"
+    commands = {"getprop": f"echo {sdk}", "cmd": f'echo "$3" >> {log}; exit {status}'}
+    for name, body in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    script = detached(["sh", "-c", f"cat {log}; echo ran"], 1, str(tmp_path), 0)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    # The script's own session holds the pipe until it has ended.
+    waiting = script.replace("> /dev/null 2>&1 &", "3>&1 > /dev/null 2>&1 &")
+    subprocess.run(["sh", "-c", waiting], env=environment, capture_output=True, timeout=20)
+    output = (tmp_path / OUTPUT).read_text()
+    assert (tmp_path / STATUS).read_text() == "0\n" and "ran" in output
+    assert (FIXED in output) is (told == ["true", "false"])
+    said = log.read_text().split() if log.exists() else []
+    assert said == told and (not told or "true" in output)

@@ -57,12 +57,36 @@ def test_a_phone_on_usb_and_on_the_network_is_one_phone() -> None:
     ]
 
 
-def test_two_phones_of_one_serial_stay_two() -> None:
-    text = (
-        "List of devices attached\n0123456789ABCDEF device usb:1-1 model:A transport_id:1\n"
-        "0123456789ABCDEF device usb:1-2 model:B transport_id:2\n"
-    )
-    assert [row.fields["model"] for row in usable(parse_devices(text))] == ["A", "B"]
+ALIKE = """List of devices attached
+0123456789ABCDEF device usb:1-1 product:a model:A device:a transport_id:1
+0123456789ABCDEF device usb:1-2 product:{0} model:{1} device:x transport_id:2
+"""
+
+
+def test_two_phones_of_one_serial_are_told_apart_by_their_place() -> None:
+    rows = usable(parse_devices(ALIKE.format("b", "B")))
+    assert [(row.fields["model"], row.target) for row in rows] == [
+        ("A", "usb:1-1"),
+        ("B", "usb:1-2"),
+    ]
+    assert [row.target for row in usable(parse_devices(LISTED))][1:] == [
+        "my phone",
+        "10.0.0.7:5555",
+    ]
+
+
+def test_two_of_one_serial_and_one_model_are_not_used_and_say_so() -> None:
+    rows = parse_devices(ALIKE.format("a", "A"))
+    assert usable(rows) == ()
+    assert all("another phone here has the serial 0123456789ABCDEF" in r.problem for r in rows)
+
+
+def test_one_whose_twin_is_not_allowed_yet_is_meant_by_its_place() -> None:
+    text = ALIKE.format("a", "A").splitlines()
+    text[2] = "0123456789ABCDEF unauthorized usb:1-2 transport_id:2"
+    one, other = parse_devices("\n".join(text))
+    assert (one.target, one.problem) == ("usb:1-1", "")
+    assert "allow this computer's key" in other.problem
 
 
 def test_a_cable_is_told_from_the_network() -> None:

@@ -62,7 +62,7 @@ def list_command(adb_port: int, output_format: str) -> None:
     print_rows(
         [
             {
-                "serial": row.serial,
+                "serial": row.target,
                 "state": row.state,
                 "model": row.fields.get("model", ""),
                 "problem": row.problem
@@ -131,7 +131,7 @@ def _serve_one(
     from assay.agent.phones.listing import parse_devices
     from assay.agent.phones.present import serve_phone
 
-    rows = {row.serial: row for row in parse_devices(server.devices())}
+    rows = {row.target: row for row in parse_devices(server.devices())}
     if serial not in rows:
         raise NotFound(f"no phone {serial} on adb; there: {', '.join(rows) or 'none'}")
     if rows[serial].problem:
@@ -153,7 +153,7 @@ def _binaries(given: tuple[str, ...]) -> dict[str, Path]:
 
 
 class _Watch:
-    """One child per phone, by serial."""
+    """One child per phone, by what adb calls it."""
 
     def __init__(self, server: AdbServer, arguments: list[str], connect: tuple[str, ...]) -> None:
         self._server = server
@@ -192,16 +192,16 @@ class _Watch:
             except Unreachable as error:
                 click.echo(f"{address}: {error}", err=True)
         for row in usable(parse_devices(self._server.devices())):
-            if row.serial not in self._running():
+            if row.target not in self._running():
                 argv = [
                     sys.executable,
                     "-m",
                     "assay.agent",
                     *self._arguments,
                     "--serial",
-                    row.serial,
+                    row.target,
                 ]
-                self._children[row.serial] = subprocess.Popen(argv, start_new_session=True)
+                self._children[row.target] = subprocess.Popen(argv, start_new_session=True)
 
     def _running(self) -> set[str]:
         return {serial for serial, child in self._children.items() if child.poll() is None}

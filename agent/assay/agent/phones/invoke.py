@@ -15,7 +15,11 @@ from assay.core.model import RunSpec
 
 NCNN_INVOCATIONS = 15
 STATUS, OUTPUT, PID = "status", "output", "pid"
-UNPINNED = "@@unpinned"
+UNPINNED, FIXED = "@@unpinned", "@@fixed"
+# Before API 30 a phone may answer an unknown command with status 0.
+_FIX = "cmd power set-fixed-performance-mode-enabled"
+UNFIX = f"{_FIX} false >/dev/null 2>&1"
+"""Lets the clocks be what Android wants them to be again."""
 
 
 def command_line(
@@ -49,14 +53,17 @@ def detached(argv: Sequence[str], times: int, folder: str, mask: int) -> str:
 
     It outlives the connection. Output goes to ``output``, the exit status to ``status`` when all
     is over, the leader's pid to ``pid``; runs are parted by a line ``@@run``. Where the phone does
-    not take the mask (a cluster that is offline), it runs free and says :data:`UNPINNED`. Where the
-    phone has a power monitor that may be read, its rails are noted (:mod:`.rails`).
+    not take the mask (a cluster that is offline), it runs free and says :data:`UNPINNED`. Where it
+    has a fixed performance mode, it is on for the run, which says :data:`FIXED`. Where the phone
+    has a power monitor that may be read, its rails are noted (:mod:`.rails`).
     """
     pin = f"p='taskset {mask:x}'; $p true 2>/dev/null || {{ p=; echo {UNPINNED}; }}; "
     loop = pin if mask else f"p=; echo {UNPINNED}; "
     loop += f"i=0; s=0; while [ $i -lt {times} ] && [ $s -eq 0 ]; do echo @@run; "
     loop += f"$p {shlex.join(argv)}; s=$?; i=$((i+1)); done"
-    loop = noting(loop)
+    fix = f'f=; if [ "$(getprop ro.build.version.sdk)" -ge 30 ] && {_FIX} true; then f=1; fi'
+    fix += f' >/dev/null 2>&1; [ -n "$f" ] && echo {FIXED}; '
+    loop = f'{fix}{noting(loop)}; [ -n "$f" ] && {UNFIX}'
     inner = f"echo $$ > {PID}; ({loop}; echo $s > {STATUS}.new) > {OUTPUT} 2>&1; "
     inner += f"mv {STATUS}.new {STATUS}"
     return f"cd {folder} && setsid sh -c {shlex.quote(inner)} < /dev/null > /dev/null 2>&1 &"

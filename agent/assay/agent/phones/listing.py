@@ -2,14 +2,15 @@
 
 What it prints in the field: lines of the daemon's start before the list, an unauthorised phone
 without a model, two wordings of ``no permissions`` (with a sentence for a state), a serial with a
-space in it, and the same phone twice, on USB and found by mDNS.
+space in it, the same phone twice, on USB and found by mDNS, and cheap phones that all have one
+serial.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _STATES = (
     "device",
@@ -37,12 +38,15 @@ _ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A phone as listed; ``problem`` says why it cannot be used (empty if it can)."""
+    """A phone as listed; ``problem`` says why it cannot be used (empty if it can). ``target`` is
+    what adb is told to mean it: its serial, or its place on the bus where another one has it too.
+    """
 
     serial: str
     state: str
     fields: Mapping[str, str]
     problem: str = ""
+    target: str = ""
 
     @property
     def hardware_serial(self) -> str:
@@ -59,12 +63,13 @@ class Attached:
 def parse_devices(text: str) -> tuple[Attached, ...]:
     """Every row of the list; lines that are none are left out."""
     _, _, listed = text.replace("\r\n", "\n").partition("List of devices attached")
-    return tuple(row for line in listed.splitlines() if (row := _row(line)) is not None)
+    rows = [row for line in listed.splitlines() if (row := _row(line)) is not None]
+    return tuple(_told_apart(row, rows) for row in rows)
 
 
 def usable(rows: Iterable[Attached]) -> tuple[Attached, ...]:
     """Phones that can be used, each once; one that is on a cable and on the network counts as on
-    the cable. Two different phones of one serial are both left: their identity tells them apart."""
+    the cable."""
     chosen: dict[tuple[str, str], Attached] = {}
     for row in rows:
         if row.problem:
@@ -90,4 +95,17 @@ def _row(line: str) -> Attached | None:
     if state != "device":
         advice = _ADVICE.get(state)
         problem = f"{state}: {advice}" if advice else state
-    return Attached(found["serial"], state, fields, problem)
+    return Attached(found["serial"], state, fields, problem, found["serial"])
+
+
+def _told_apart(row: Attached, rows: Iterable[Attached]) -> Attached:
+    """``row`` by its place on the bus where others have its serial; adb takes no such serial."""
+    alike = [one for one in rows if one.serial == row.serial and one is not row]
+    if not alike or row.problem:
+        return row
+    models = [(one.fields.get("product"), one.fields.get("model")) for one in alike]
+    mine = (row.fields.get("product"), row.fields.get("model"))
+    if "usb" not in row.fields or mine in models:
+        problem = f"another phone here has the serial {row.serial}: attach one of them at a time"
+        return replace(row, problem=problem)
+    return replace(row, target=f"usb:{row.fields['usb']}")

@@ -16,9 +16,18 @@ from assay.agent.measuring.observe import RunPaths
 from assay.agent.measuring.outcome import failure_of
 from assay.agent.phones import conditions as state
 from assay.agent.phones import rails
-from assay.agent.phones.adb import Phone
+from assay.agent.phones.adb import NO_ROOM, Phone, Said
 from assay.agent.phones.facts import cluster_mask
-from assay.agent.phones.invoke import OUTPUT, PID, STATUS, UNPINNED, command_line, detached
+from assay.agent.phones.invoke import (
+    FIXED,
+    OUTPUT,
+    PID,
+    STATUS,
+    UNFIX,
+    UNPINNED,
+    command_line,
+    detached,
+)
 from assay.agent.phones.latency import latency_of, printed_of
 from assay.agent.phones.rails import Noted, energy_of
 from assay.agent.phones.store import PhoneFiles
@@ -27,6 +36,7 @@ from assay.core import bundle
 from assay.core.errors import (
     AssayError,
     Cancelled,
+    DiskFull,
     RuntimeAbsent,
     RuntimeRejected,
     Unreachable,
@@ -111,6 +121,8 @@ def measure_on_phone(
         "fidelity": Fidelity.EXTERNAL_BINARY.value,
         "isolation": (Isolation.PINNED if pinned else Isolation.NONE).value,
     }
+    if FIXED in text:
+        environment["power_mode"] = "fixed_performance"
     cold = None
     if printed.init_ns is not None and printed.first_ns is not None:
         cold = ColdStart(int(printed.init_ns), int(printed.first_ns))
@@ -155,7 +167,7 @@ def _observe(
     before = _state(bench.phone)
     on_state("measuring")
     script = detached(argv, times, folder, cluster_mask(device, run.runtime.threads))
-    bench.phone.shell(script)
+    _require_started(bench.phone, bench.phone.shell(script))
     deadline_s = time.monotonic() + times * run.profile.t_max_ns / 1e9 + _SLACK_S
     text = _wait(bench.phone, folder, deadline_s, cancel)
     on_state("evaluating")
@@ -210,8 +222,22 @@ def _wait(phone: Phone, folder: str, deadline_s: float, cancel: threading.Event)
             raise Cancelled("the run was cancelled; its binary on the phone is killed")
 
 
+def _require_started(phone: Phone, said: Said) -> None:
+    if NO_ROOM.search(said.text):
+        raise _no_room(phone)
+    if said.status:
+        raise WorkerCrashed(f"{phone.serial}: the run did not start: {said.text.strip()[-200:]}")
+
+
+def _no_room(phone: Phone) -> DiskFull:
+    return DiskFull(f"{phone.serial}: no room for what the binary prints: free some storage on it")
+
+
 def _finished(phone: Phone, folder: str, status: str) -> str:
     text = phone.run(["cat", f"{folder}/{OUTPUT}"], timeout_s=60.0).text
+    # The shell made the file and could not write into it.
+    if not status or NO_ROOM.search(text):
+        raise _no_room(phone)
     if status != "0":
         lines = [line for line in text.splitlines() if line.strip()]
         raise WorkerCrashed(
@@ -222,7 +248,7 @@ def _finished(phone: Phone, folder: str, status: str) -> str:
 
 def _kill(phone: Phone, folder: str) -> None:
     with contextlib.suppress(Unreachable):
-        phone.shell(f"kill -9 -$(cat {folder}/{PID})")
+        phone.shell(f"kill -9 -$(cat {folder}/{PID}); {UNFIX}")
 
 
 def _conditions(

@@ -94,12 +94,13 @@ def binaries_as_runtimes(binaries: Mapping[str, Path]) -> tuple[RuntimeFacts, ..
 
 
 def phone_config(host: AgentConfig, handset: Handset) -> AgentConfig:
-    """The configuration of one phone: a home and a name of its own, by its serial number, so that
-    it stays the same device under another address or port."""
+    """The configuration of one phone: a home and a name of its own, by its model and serial number,
+    so that it stays the same device under another address or port. Some makers give all phones of a
+    model one serial, so two of different models may share one."""
     slug = re.sub(r"[^a-z0-9]+", "-", handset.serial_number.lower()).strip("-")[-20:] or "unknown"
     model = re.sub(r"[^a-z0-9]+", "-", handset.facts.board.partition(" (")[0].lower()).strip("-")
     name = f"{model[:40]}-{slug}".strip("-")
-    home = host.home / "phones" / slug
+    home = host.home / "phones" / name
     return replace(host, home=home, name=name, sysroot=home / "mirror", metrics_port=None)
 
 
@@ -116,9 +117,9 @@ def serve_phone(
     ``daily_bytes`` is what may be sent to it in a day."""
     from assay.agent.plane.enrol import enrol
 
-    phone = Phone(server, row.serial)
+    phone = Phone(server, row.target)
     runtimes = binaries_as_runtimes(binaries)
-    scratch = host.home / "phones" / ".seen" / digest.of_bytes(row.serial.encode())[7:19]
+    scratch = host.home / "phones" / ".seen" / digest.of_bytes(row.target.encode())[7:19]
     handset = read_handset(phone, scratch, runtimes)
     config = phone_config(host, handset)
     with config.paths.lock():

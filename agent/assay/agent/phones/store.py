@@ -88,9 +88,11 @@ class PhoneFiles:
         return f"{ROOT}/{name}"
 
     def folder(self) -> str:
-        """An empty folder for one run."""
+        """An empty folder for one run; :class:`DiskFull` where there is no room for one."""
         path = f"{ROOT}/run"
-        self.phone.shell(f"rm -rf {path}; mkdir -p {path}")
+        said = self.phone.shell(f"rm -rf {path}; mkdir -p {path}")
+        if NO_ROOM.search(said.text):
+            raise DiskFull(f"{self.phone.serial}: no room for a folder: free some storage on it")
         return path
 
     def _held(self, name: str) -> int | None:
