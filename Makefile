@@ -98,7 +98,7 @@ test-packaging: $(VENV)/.test
 # Long ones, and those that need a quiet machine; their figures are printed at the end.
 soak: $(VENV)/.test-system
 	@tests/system/install-packages
-	$(BIN)/pytest -m soak -rP --durations=0
+	$(BIN)/pytest -m soak
 
 # Assay and all it depends on, one archive per kind of host, for ansible/ and offline hosts.
 wheelhouse: | $(VENV)/bin/python

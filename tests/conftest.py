@@ -1,11 +1,13 @@
-"""What the tests share: one way to say that something outside Python is needed."""
+"""What the tests share: one way to say that something outside Python is needed, one for figures."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,3 +34,39 @@ def need(
     if os.environ.get("ASSAY_REQUIRE_ALL") == "1" and path is None:
         pytest.fail(f"{missing}, and ASSAY_REQUIRE_ALL=1 allows no skip")
     pytest.skip(missing)
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Takes a test's figures by name; they stand in a table at the end of the run."""
+
+    def note(**values: object) -> None:
+        for name, value in values.items():
+            record_property(name, value)
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One line for each test that told figures, and for each long one."""
+    took_s: dict[str, float] = {}
+    told: dict[str, list[str]] = {}
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.getreports(outcome):
+            took_s[report.nodeid] = took_s.get(report.nodeid, 0.0) + report.duration
+            if report.user_properties or "soak" in report.keywords:
+                pairs = [f"{name} {value}" for name, value in report.user_properties]
+                if outcome != "passed":
+                    pairs.insert(0, "FAILED")
+                told.setdefault(report.nodeid, []).extend(
+                    pair for pair in pairs if pair not in told.get(report.nodeid, ())
+                )
+    if not told:
+        return
+    terminalreporter.section("figures")
+    names = {nodeid: nodeid.rpartition("/")[2] for nodeid in told}
+    width = max(map(len, names.values()))
+    for nodeid, pairs in told.items():
+        terminalreporter.line(
+            f"{names[nodeid]:{width}}  {took_s[nodeid]:7.1f} s  {', '.join(pairs)}"
+        )

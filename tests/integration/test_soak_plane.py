@@ -9,7 +9,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def swallowed(tmp_path: Path) -> Iterator[tuple[Board, Relay]]:
 
 
 def test_a_connection_a_nat_forgot_is_found_within_half_a_minute(
-    swallowed: tuple[Board, Relay],
+    swallowed: tuple[Board, Relay], figures: Callable[..., None]
 ) -> None:
     board, relay = swallowed
     board.sync()
@@ -88,7 +88,7 @@ def test_a_connection_a_nat_forgot_is_found_within_half_a_minute(
     with pytest.raises(Unreachable):
         board.sync(wait_s=30)
     found_s = time.monotonic() - before
-    print(f"a connection that a NAT forgot was given up after {found_s:.1f} s")
+    figures(given_up_after=f"{found_s:.1f} s")
     assert found_s < 30
     relay.swallowing = False
     relay.cut()
@@ -102,7 +102,7 @@ def test_a_connection_a_nat_forgot_is_found_within_half_a_minute(
     raise AssertionError("the board never came back")
 
 
-def test_memory_stays_flat_over_reconnects(tmp_path: Path) -> None:
+def test_memory_stays_flat_over_reconnects(tmp_path: Path, figures: Callable[..., None]) -> None:
     """A real agent measures round after round while its network breaks every ten seconds."""
     need(module="onnxruntime")
     home = Home(tmp_path / "controller")
@@ -142,14 +142,13 @@ def test_memory_stays_flat_over_reconnects(tmp_path: Path) -> None:
             assert len(results_of(store, sweep_id)) == 1
         network.close()
         store.close()
+    figures(reconnects=len(seen["agent"]), rounds=len(sweeps))
     for name, samples in seen.items():
         settled = [each for each in samples if each[0] > SOAK_S / 2]
         line = Slope.through(settled)
         first, last = settled[0][1] / _MIB, settled[-1][1] / _MIB
-        print(
-            f"{name}: {first:.1f} to {last:.1f} MiB in {SOAK_S:.0f} s, {len(sweeps)} rounds, "
-            f"{line.bytes_per_h / _MIB:+.2f} MiB/h, noise {line.noise_bytes / _MIB:.2f} MiB"
-        )
+        said = f"{first:.1f} to {last:.1f} MiB, {line.bytes_per_h / _MIB:+.2f} MiB/h"
+        figures(**{name: f"{said}, noise {line.noise_bytes / _MIB:.2f} MiB"})
         # Within the noise, or within what an allocator moves about: a thirtieth of the process.
         most = max(3 * line.noise_bytes, settled[0][1] / 30)
         assert line.grown_bytes < most, (name, line)

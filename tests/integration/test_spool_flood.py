@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,9 @@ _AT_ONCE = 16
 @pytest.mark.parametrize(
     ("boards", "results"), [(8, 100), pytest.param(50, 1_000, marks=pytest.mark.soak)]
 )
-def test_full_spools_are_taken_once_each(tmp_path: Path, boards: int, results: int) -> None:
+def test_full_spools_are_taken_once_each(
+    tmp_path: Path, boards: int, results: int, figures: Callable[..., None]
+) -> None:
     home = Home(tmp_path / "home")
     with controller_process(home) as controller:
         address = controller.start().enrolment_address
@@ -45,11 +47,14 @@ def test_full_spools_are_taken_once_each(tmp_path: Path, boards: int, results: i
             (granted,) = fleet[-1].assigned(wait_s=5)
             spools.append([reported(result(granted, at)) for at in range(results)])
         # The outage: what was measured waits, and the controller comes back to all of it at once.
+        began = time.monotonic()
         with ThreadPoolExecutor(_AT_ONCE) as threads:
             codes = sum(threads.map(hand_over, fleet, spools), Counter[str]())
+            took_s = time.monotonic() - began
             again = sum(
                 threads.map(hand_over, fleet, [s[-_BATCH:] for s in spools]), Counter[str]()
             )
+        figures(results=boards * results, per_s=round(boards * results / took_s))
         kept = [one.attempt_id for one in store.results(sweep_id="s1")]
         for board in fleet:
             board.__exit__()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,13 @@ def started_from(directory: Path) -> list[str]:
 
 
 def test_a_dozen_cells_over_both_runtimes_have_their_three_rounds(
-    results: list[dict[str, Any]],
+    results: list[dict[str, Any]], figures: Callable[..., None]
 ) -> None:
     rounds: dict[tuple[str, str], set[int]] = {}
     for r in measured(results):
         cell = (r["run"]["variant_name"], r["run"]["runtime"]["name"])
         rounds.setdefault(cell, set()).add(r["round_index"])
+    figures(cells=len(rounds), results=len(results))
     assert len(rounds) >= 12
     assert {runtime for _, runtime in rounds} == {"onnxruntime", "litert"}
     assert all(len(indices) >= 3 for indices in rounds.values())
@@ -108,7 +110,7 @@ def test_every_result_has_samples_provenance_and_a_verdict(
 
 
 def test_accuracy_was_measured_on_the_device_and_makes_sense(
-    results: list[dict[str, Any]],
+    results: list[dict[str, Any]], figures: Callable[..., None]
 ) -> None:
     """A wrong input or layout would show here: no variant of this model is below 70 %."""
     rated = {
@@ -116,6 +118,7 @@ def test_accuracy_was_measured_on_the_device_and_makes_sense(
         for r in measured(results)
         if r["quality"] is not None
     }
+    figures(**{f"top1 of {variant}": f"{top1:.4f}" for (variant, _), top1 in rated.items()})
     assert len(rated) == len({(r["run"]["cell_key"]) for r in measured(results)})
     assert rated["fp32", "onnxruntime"] > 0.85
     assert abs(rated["fp32", "onnxruntime"] - rated["fp32", "litert"]) < 0.002
@@ -156,9 +159,12 @@ def test_the_numbers_in_report_metrics_and_export_agree(
 
 
 def test_what_is_not_valid_is_said_with_its_cure(
-    demo: subprocess.CompletedProcess[str], results: list[dict[str, Any]]
+    demo: subprocess.CompletedProcess[str],
+    results: list[dict[str, Any]],
+    figures: Callable[..., None],
 ) -> None:
     kinds = Counter(r["verdict"]["kind"] for r in measured(results))
+    figures(**kinds)
     holds = {r["run"]["cell_key"] for r in measured(results) if r["verdict"]["kind"] == "valid"}
     cells = {r["run"]["cell_key"] for r in measured(results)}
     assert demo.returncode == (0 if holds == cells else 3)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,18 +48,23 @@ def spoilt(whole: list[bytes]) -> st.SearchStrategy[bytes]:
     return st.builds(changed, st.sampled_from(whole), st.lists(change, max_size=5))
 
 
-def tried(name: str, data: bytes) -> None:
+def tried(name: str, data: bytes) -> bool:
+    """Whether it was read; else it was refused by name."""
     with tempfile.TemporaryDirectory(dir=_MEMORY) as folder:
         try:
             DECODERS[name].read(data, Path(folder))
         except AssayError as error:
             assert str(error)
+            return False
+    return True
 
 
 _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def fuzzed(name: str, examples: int, *, anew: bool) -> None:
+def fuzzed(name: str, examples: int, *, anew: bool) -> Counter[bool]:
+    """How many were read, and how many refused."""
+    seen: Counter[bool] = Counter()
     whole = [data for _, data in DECODERS[name].corpus(name)]
 
     @settings(
@@ -70,9 +77,10 @@ def fuzzed(name: str, examples: int, *, anew: bool) -> None:
     )
     @given(spoilt(whole) | st.binary(max_size=64))
     def run(data: bytes) -> None:
-        tried(name, data)
+        seen[tried(name, data)] += 1
 
     run()
+    return seen
 
 
 @pytest.mark.parametrize(
@@ -94,5 +102,6 @@ def test_spoilt_bytes(name: str) -> None:
 
 @pytest.mark.soak
 @decoder
-def test_spoilt_bytes_for_long(name: str) -> None:
-    fuzzed(name, 5_000, anew=True)
+def test_spoilt_bytes_for_long(name: str, figures: Callable[..., None]) -> None:
+    seen = fuzzed(name, 5_000, anew=True)
+    figures(inputs=seen.total(), refused=seen[False])

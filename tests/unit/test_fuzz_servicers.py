@@ -14,6 +14,7 @@ import hashlib
 import os
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def _plane(home: Home) -> Iterator[Plane]:
         AdminServicer(
             home,
             Door(store, lambda: NOW_NS),
-            Threads(threads, threads, threads),
+            Threads(threads, threads, threads, threads),
             Here(home, store),
         ),
         BlobsServicer(
@@ -302,12 +303,16 @@ def kept_requests() -> list[Any]:
     return [pytest.param(name, data, id=f"{name}-{what}") for name, what, data in found]
 
 
-def made(plane: Plane, name: str, request: Message) -> None:
+def made(plane: Plane, name: str, request: Message) -> bool:
+    """Whether it was answered; else it was refused by name."""
     try:
         asyncio.run(cast(Any, CALLS[name].make(plane, request)))
+        return True
     except AssayError as error:
         assert str(error)
-    plane.settle()
+        return False
+    finally:
+        plane.settle()
 
 
 def effort(examples: int, *, anew: bool) -> settings:
@@ -321,8 +326,9 @@ def effort(examples: int, *, anew: bool) -> settings:
     )
 
 
-def fuzzed(name: str, plane: Plane, examples: int, *, anew: bool) -> None:
-    call = CALLS[name]
+def fuzzed(name: str, plane: Plane, examples: int, *, anew: bool) -> Counter[bool]:
+    """How many were answered, and how many refused."""
+    call, seen = CALLS[name], Counter[bool]()
 
     @effort(examples, anew=anew)
     @given(messages(call.request, plane) | st.binary(max_size=40))
@@ -334,9 +340,10 @@ def fuzzed(name: str, plane: Plane, examples: int, *, anew: bool) -> None:
                 request = call.request.FromString(request.SerializeToString())
         except DecodeError:
             return  # gRPC answers this one itself
-        made(plane, name, request)
+        seen[made(plane, name, request)] += 1
 
     run()
+    return seen
 
 
 @pytest.mark.parametrize(("name", "data"), kept_requests())
@@ -349,9 +356,10 @@ def test_odd_requests(name: str, plane: Plane) -> None:
     fuzzed(name, plane, 25, anew=False)
 
 
-def fuzzed_results(plane: Plane, examples: int, *, anew: bool) -> None:
+def fuzzed_results(plane: Plane, examples: int, *, anew: bool) -> Counter[RecordOutcome]:
     """Results that are whole but for a few odd fields: what is stored can be read again."""
     whole = result_pb2.Result.FromString(plane.bodies[2])
+    seen = Counter[RecordOutcome]()
 
     @effort(examples, anew=anew)
     @given(messages(result_pb2.Result, plane), st.integers(-(2**63), 2**63 - 1))
@@ -363,12 +371,14 @@ def fuzzed_results(plane: Plane, examples: int, *, anew: bool) -> None:
         body = sent.SerializeToString()
         entry = (whole.attempt_id, seq, hashlib.sha256(body).hexdigest(), body)
         (outcome,) = plane.store.record("id-bench", [entry], NOW_NS)
+        seen[outcome] += 1
         if outcome is not RecordOutcome.REJECTED:
             assert plane.store.result(whole.attempt_id)
             plane.store.sweep_marks("s1")
             plane.store.named_artifacts()
 
     run()
+    return seen
 
 
 def test_odd_results(plane: Plane) -> None:
@@ -377,11 +387,13 @@ def test_odd_results(plane: Plane) -> None:
 
 
 @pytest.mark.soak
-def test_odd_results_for_long(plane: Plane) -> None:
-    fuzzed_results(plane, 3_000, anew=True)
+def test_odd_results_for_long(plane: Plane, figures: Callable[..., None]) -> None:
+    seen = fuzzed_results(plane, 3_000, anew=True)
+    figures(results=seen.total(), rejected=seen[RecordOutcome.REJECTED])
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", CALLS)
-def test_odd_requests_for_long(name: str, plane: Plane) -> None:
-    fuzzed(name, plane, 1_000, anew=True)
+def test_odd_requests_for_long(name: str, plane: Plane, figures: Callable[..., None]) -> None:
+    seen = fuzzed(name, plane, 1_000, anew=True)
+    figures(requests=seen.total(), refused=seen[False])

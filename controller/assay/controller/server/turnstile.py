@@ -17,7 +17,7 @@ from assay.core.errors import BadMessage, Unreachable
 
 # A report takes some three times its bytes (1 MiB, one large result 4) until it is committed.
 _PLACES = 32
-_PATIENCE_S = 10.0
+_PATIENCE_S = 15.0
 _READ_S = 20.0
 _METHOD = "/assay.v1.Fleet/ReportResults"
 
@@ -29,7 +29,7 @@ class Turnstile(grpc.aio.ServerInterceptor):
 
     To gRPC the call is one that streams requests, since only of those the server may say when a
     message is read; on the wire there is no difference. Who waits counts for the ``backlog`` as
-    much as a full report. :class:`Unreachable` after ten seconds without a place, and where a
+    much as a full report. :class:`Unreachable` after fifteen seconds without a place, and where a
     report takes longer than twenty to arrive: its place is given to others.
     """
 
