@@ -94,6 +94,7 @@ def test_the_name_in_nv_tegra_release_is_no_identity(tmp_path: Path) -> None:
     ("revision", "name", "device_class"),
     [
         ("000e", "Raspberry Pi Model B", "rpi1"),
+        ("1000002", "Raspberry Pi Model B", "rpi1"),  # with the warranty bit set
         ("a02082", "Raspberry Pi 3 Model B", "rpi3"),
         ("902120", "Raspberry Pi Zero 2 W", "rpizero2"),
         ("1a02082", "Raspberry Pi 3 Model B", "rpi3"),  # with the warranty bit set

@@ -186,6 +186,13 @@ def test_firmware_zone_is_the_last_resort(tmp_path: Path) -> None:
     assert board_temperature_c(root) == 42.0
 
 
+@pytest.mark.parametrize("placeholder", [-256000, -274000, 2147483647])
+def test_a_placeholder_alone_is_no_temperature(placeholder: int, tmp_path: Path) -> None:
+    zone = "sys/class/thermal/thermal_zone0"
+    root = write(tmp_path, {f"{zone}/type": "CPU-therm", f"{zone}/temp": placeholder})
+    assert board_temperature_c(root) is None
+
+
 @pytest.mark.parametrize(
     ("device_class", "absent", "expected"),
     [

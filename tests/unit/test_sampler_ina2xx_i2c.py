@@ -9,7 +9,7 @@ import pytest
 from assay.agent.devices.power import power_absence
 from assay.agent.samplers.ina2xx import SHUNT_VARIABLE, SIGN_VARIABLE
 from assay.agent.samplers.ina2xx_i2c import CHIP_VARIABLE, Ina2xxI2c
-from assay.agent.samplers.ina_registers import BUS, CHIPS, CONFIG, DIE, MAKER, SHUNT, swapped
+from assay.agent.samplers.ina_registers import BUS, CHIPS, CONFIG, DIE, MAKER, SHUNT
 from assay.core.errors import SamplerError
 from assay.core.model import Absent
 
@@ -23,7 +23,7 @@ AT_226 = {CHIP_VARIABLE: "1:0x40:ina226", SHUNT_VARIABLE: "2000"}
 
 
 class Wire:
-    """A bus with one chip at 0x40, which sends the low byte last, as these do."""
+    """A bus with one chip at 0x40, which sends the high byte first, and SMBus words do not."""
 
     def __init__(self, registers: dict[int, int]) -> None:
         self.registers = registers
@@ -33,7 +33,8 @@ class Wire:
     def read_word_data(self, i2c_addr: int, register: int) -> int:
         if self.error is not None or i2c_addr != 0x40:
             raise self.error or OSError(121, "Remote I/O error")
-        return swapped(self.registers[register])
+        sent = self.registers[register].to_bytes(2, "big")
+        return int.from_bytes(sent, "little")
 
     def close(self) -> None:
         self.closed += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,8 @@ def test_a_strange_answer_about_throttling_is_no_reading(text: str) -> None:
 def test_the_kernels_live_under_voltage_alarm_is_found_by_chip_name(tmp_path: Path) -> None:
     root = copy_of("rpi4", tmp_path)
     (root / "sys/class/hwmon/hwmon1/in0_lcrit_alarm").write_text("1\n")
+    # Other chips have such an alarm too, and may come first.
+    write(root / "sys/class/hwmon/hwmon0", {"name": "ina226", "in0_lcrit_alarm": 0})
     found = RpiVolt.probe(root)
     assert isinstance(found, RpiVolt)
     assert found.read()[0].value == 1
@@ -195,3 +198,11 @@ def test_what_warns_or_lies_is_never_read(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_io_chips_temperature_is_not_the_cpus() -> None:
     # rp1_adc of a Pi 5 reads 66.4 C while the processor is at 48.5.
     assert board_temperature_c(composed("rpi5")) == pytest.approx(48.5)
+
+
+def test_without_a_thermal_zone_the_processors_chip_is_taken_and_not_the_hotter_one(
+    tmp_path: Path,
+) -> None:
+    root = copy_of("rpi5", tmp_path)
+    shutil.rmtree(root / "sys/class/thermal")
+    assert board_temperature_c(root) == pytest.approx(48.5, abs=0.5)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import struct
+import termios
 import threading
 import tty
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +40,13 @@ class Meter:
         self.asked = 0
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
+
+    def say(self, words: bytes) -> None:
+        """Sends unasked, and returns once it lies at the other end."""
+        os.write(self.master, words)
+        there = array("i", [0])
+        while there[0] < len(words):
+            fcntl.ioctl(self._slave, termios.FIONREAD, there)
 
     def close(self) -> None:
         os.write(self._slave, self._GOODBYE)
@@ -98,6 +108,14 @@ def test_half_an_answer_is_no_reading(meter: Meter, monkeypatch: pytest.MonkeyPa
     meter.reply = answer(volts=4900)
     values = {reading.channel.name: reading.value for reading in found.read()}
     assert values["volts"] == pytest.approx(4.9)
+    found.close()
+
+
+def test_an_answer_that_came_too_late_is_not_taken_for_the_next(meter: Meter) -> None:
+    found = opened(meter)
+    meter.say(answer(volts=1000))
+    values = {reading.channel.name: reading.value for reading in found.read()}
+    assert values["volts"] == pytest.approx(5.104)
     found.close()
 
 
