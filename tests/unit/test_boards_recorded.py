@@ -15,6 +15,7 @@ from assay.agent.samplers import Sampler, all_samplers
 from assay.agent.samplers.battery import discharge_w, find_gauge
 from assay.agent.samplers.ina2xx import SIGN_VARIABLE, Ina2xx
 from assay.agent.samplers.memory import parse_meminfo
+from assay.agent.samplers.rpi_pmic import input_voltage_problem
 from assay.core.errors import SamplerError
 from assay.core.model import Absent
 from tests.conftest import SHARED_DATA, need
@@ -238,6 +239,18 @@ def test_a_real_answer_about_the_temperature_is_not_taken_for_bits() -> None:
     text = (folder / "commands/vcgencmd-a.txt").read_text().replace("throttled", "throtled")
     with pytest.raises(SamplerError):
         parse_throttled(text)
+
+
+def test_the_supplies_of_real_pi_5s_are_not_complained_of() -> None:
+    volts = [
+        float(told)
+        for board in ("rpi5", "rpi-cm5")
+        for source in sources(board)
+        for log in source.glob("commands/sbc-bench.txt")
+        for told in re.findall(r"\s\d+\.\dW\s+(\d\.\d\d)V\s", log.read_text(errors="replace"))
+    ]
+    assert len(volts) > 250 and min(volts) == 5.07
+    assert not any(input_voltage_problem(value) for value in volts)
 
 
 def test_meminfo_of_a_pc() -> None:
