@@ -252,7 +252,7 @@ def test_long_lists_are_made_outside_the_event_loop(
     monkeypatch.delattr(type(store), "results")
     pool = ThreadPoolExecutor(1)
     servicer = admin.AdminServicer(
-        home, Door(store, lambda: 1), admin.Threads(pool, pool, pool), Here(home, store)
+        home, Door(store, lambda: 1), admin.Threads(pool, pool, pool, pool), Here(home, store)
     )
     caller: Any = SimpleNamespace(peer=lambda: "unix:", auth_context=dict)
 
@@ -270,6 +270,32 @@ def test_long_lists_are_made_outside_the_event_loop(
         *("DeviceRecord", "SweepRecord", "SweepRound", "AuditRecord", "ResultRecord")
     }
     assert not any(in_loop for _, in_loop in made)
+
+
+def test_who_looks_on_holds_up_nobody_who_works(home: Home, store: Store) -> None:
+    """A report that never ends leaves room for a sweep to be planned."""
+    stuck, gate = ThreadPoolExecutor(1), threading.Event()
+    stuck.submit(gate.wait)
+    free = ThreadPoolExecutor(1)
+    threads = admin.Threads(free, free, planned=free, made=stuck)
+    servicer = admin.AdminServicer(home, Door(store, lambda: 1), threads, Here(home, store))
+    caller: Any = SimpleNamespace(peer=lambda: "unix:", auth_context=dict)
+
+    async def both() -> None:
+        report = servicer.GetReport(admin_pb2.GetReportRequest(sweep="ghost", format=2), caller)
+        looking = asyncio.ensure_future(anext(report))
+        resuming = servicer.ResumeSweep(admin_pb2.ResumeSweepRequest(name="s1"), caller)
+        resumed = await asyncio.wait_for(resuming, 20)
+        assert resumed.sweep.name == "sweep s1" and not looking.done()
+        gate.set()
+        with pytest.raises(NotFound):
+            await looking
+
+    try:
+        asyncio.run(both())
+    finally:
+        gate.set()
+        threads.shutdown()
 
 
 def test_results_go_in_messages_of_a_mebibyte() -> None:

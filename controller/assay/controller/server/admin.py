@@ -37,16 +37,18 @@ _FRAME_BYTES = 6  # its tag and length within the reply, at most
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """Where calls wait: ``quick`` ones, those that may be ``reading`` much, and those that wait for
-    a sweep to be planned, or a report made, ``aside``; none of them keeps another kind waiting."""
+    """Where calls wait: ``quick`` ones, those that may be ``reading`` much, those that wait for a
+    sweep to be ``planned``, and for a report or a file to be ``made``; none of them keeps another
+    kind waiting: who looks on holds up nobody who works."""
 
     quick: ThreadPoolExecutor
     reading: ThreadPoolExecutor
-    aside: ThreadPoolExecutor
+    planned: ThreadPoolExecutor
+    made: ThreadPoolExecutor
 
     def shutdown(self) -> None:
         """Waits for what has begun; what has not does not begin any more."""
-        for pool in (self.quick, self.reading, self.aside):
+        for pool in (self.quick, self.reading, self.planned, self.made):
             pool.shutdown(cancel_futures=True)
 
 
@@ -118,7 +120,7 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
     ) -> admin_pb2.PlanSweepResponse:
         """What a sweep file would measure."""
         file = _file(request)
-        plan = await self._aside(context, lambda office: office.plan_sweep(file))
+        plan = await self._planned(context, lambda office: office.plan_sweep(file))
         return admin_pb2.PlanSweepResponse(plan=fill(admin_pb2.SweepPlan(), plan))
 
     async def RunSweep(
@@ -126,14 +128,14 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
     ) -> admin_pb2.RunSweepResponse:
         """Starts or resumes a sweep."""
         file = _file(request)
-        started = await self._aside(context, lambda office: office.run_sweep(file))
+        started = await self._planned(context, lambda office: office.run_sweep(file))
         return fill(admin_pb2.RunSweepResponse(), started)
 
     async def ResumeSweep(
         self, request: admin_pb2.ResumeSweepRequest, context: Any
     ) -> admin_pb2.ResumeSweepResponse:
         """Adds the rounds that a sweep lacks."""
-        started = await self._aside(context, lambda office: office.resume_sweep(request.name))
+        started = await self._planned(context, lambda office: office.resume_sweep(request.name))
         reply = admin_pb2.ResumeSweepResponse(rounds_added=started.rounds_added)
         fill(reply.sweep, started.sweep)
         return reply
@@ -210,7 +212,7 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         # Who may not has no place kept for it.
         await self._office(context, lambda office: None)
         async with self._exports.place(context) as path:
-            made = await self._aside(
+            made = await self._made(
                 context, lambda office: office.export(wire.export_order(request), path)
             )
             reply = admin_pb2.ExportResultsResponse(
@@ -232,7 +234,7 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
             markdown = wire.is_markdown(request.format)
             return office.report(request.sweep, markdown=markdown, force=request.force)
 
-        body = await self._aside(context, made)
+        body = await self._made(context, made)
         for start in range(0, len(body), MAX_REPORT_BYTES):
             yield admin_pb2.GetReportResponse(
                 data=body[start : start + MAX_REPORT_BYTES], forced=request.force
@@ -310,8 +312,11 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
     async def _reading(self, context: Any, work: Callable[[Office], T]) -> T:
         return await self._in(self._threads.reading, self._for_caller(context, work))
 
-    async def _aside(self, context: Any, work: Callable[[Office], T]) -> T:
-        return await self._in(self._threads.aside, self._for_caller(context, work))
+    async def _planned(self, context: Any, work: Callable[[Office], T]) -> T:
+        return await self._in(self._threads.planned, self._for_caller(context, work))
+
+    async def _made(self, context: Any, work: Callable[[Office], T]) -> T:
+        return await self._in(self._threads.made, self._for_caller(context, work))
 
     async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(threads, work)

@@ -50,7 +50,7 @@ class AdminServer:
         self._store = store
         self._now_ns = now_ns
         self._audit_days = audit_days
-        self._threads = Threads(*(_pool(name) for name in ("quick", "reading", "aside")))
+        self._threads = Threads(*(_pool(name) for name in ("quick", "reading", "planned", "made")))
         self._aside = Aside(home)
         self._door = Door(store, now_ns)
         self._server: grpc.aio.Server | None = None
