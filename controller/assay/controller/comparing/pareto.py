@@ -3,9 +3,9 @@
 Estimates alone would make a front of luck, so a lead counts only where it is sure. Of p50: where
 the paired rounds of the two confirm it, at an error rate shared by all pairs and both axes; with
 fewer rounds than that takes, where the ranges of the restarts lie apart. Of accuracy: where the
-difference exceeds 1.96 of its standard errors, taken as of unrelated samples, which is wider than
-it need be. Who leads in one must also be sure not to trail in the other by more than the margin:
-1 % of p50, one point of accuracy.
+difference exceeds 1.96 of its standard errors, taken as of unrelated samples (Agresti and Caffo,
+*The American Statistician* 54, 2000), which is wider than it need be. Who leads in one must also be
+sure not to trail in the other by more than the margin: 1 % of p50, one point of accuracy.
 """
 
 from __future__ import annotations
