@@ -334,16 +334,17 @@ class TestRenewal:
 
 
 class TestIdentity:
-    def test_without_a_certificate_the_fleet_port_is_closed(
+    def test_without_a_certificate_the_fleet_and_blob_ports_are_closed(
         self, controller: ControllerProcess, board: Board
     ) -> None:
         credentials = grpc.ssl_channel_credentials(board.credentials.ca_bundle_pem)
-        with raw_channel(controller.serving().fleet_address, credentials) as channel:
-            sync = channel.unary_unary(
-                "/assay.v1.Fleet/Sync", fleet_pb2.SyncRequest.SerializeToString, bytes
-            )
-            with pytest.raises(Unreachable):
-                call(sync, fleet_pb2.SyncRequest(), timeout_s=3)
+        serving = controller.serving()
+        for address, method in (
+            (serving.fleet_address, "/assay.v1.Fleet/Sync"),
+            (serving.blobs_address, "/assay.v1.Blobs/FindMissing"),
+        ):
+            with raw_channel(address, credentials) as channel, pytest.raises(Unreachable):
+                call(channel.unary_unary(method, bytes, bytes), b"", timeout_s=3)
 
     def test_a_certificate_of_another_ca_is_refused(
         self, controller: ControllerProcess, board: Board, tmp_path: Path
