@@ -206,7 +206,7 @@ def test_a_mouse_is_not_the_boards_battery() -> None:
 @pytest.mark.parametrize("board", ["phone_reversed_sign", "phone_milliamp"])
 def test_a_phones_gauge_gives_no_watts_before_it_is_calibrated(board: str) -> None:
     found = Battery.probe(composed(board))
-    assert set(values(found)) == {"volts", "charge", "temperature"}
+    assert set(values(found)) == {"volts", "charge", "temperature", "current"}
     assert isinstance(found, Battery)
     assert all(channel.meter is None for channel in found.channels)
 

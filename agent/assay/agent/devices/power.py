@@ -26,7 +26,10 @@ def power_absence(device_class: str, absent: Mapping[str, str]) -> str:
     if device_class in _NO_SENSOR:
         return f"this board has no current sensor: {_METER}"
     if device_class == "android":
-        return "the battery's gauge is not calibrated for this phone"
+        return (
+            "the battery's gauge is not calibrated for this phone (assay-agent calibrate power "
+            "--gauge), or it was being charged"
+        )
     own = "ina3221" if device_class.startswith("jetson") else _EXPECTED.get(device_class)
     if own is not None and absent.get(own):
         return f"{own}: {absent[own]}"

@@ -97,6 +97,11 @@ def _calibrated(series: Mapping[str, Series], board: str, directory: Path | None
     chosen = choose_source(applied)
     source = "" if isinstance(chosen, Absent) else chosen[0]
     fit = (kept.power or {}).get(source)
+    if not source and calibration_store.GAUGE in why:
+        return _Readings(series, {UNCALIBRATED: why[calibration_store.GAUGE]})
+    if source == calibration_store.GAUGE and kept.gauge is not None:
+        told = f"{source}: sign {kept.gauge.sign:+d}, unit {kept.gauge.unit_a:g} A"
+        return _Readings(applied, {CALIBRATED: told})
     if source in why:
         return _Readings(series, {UNCALIBRATED: why[source]}, refused=why[source])
     return _Readings(applied, {CALIBRATED: _told(source, fit)} if fit is not None else {})

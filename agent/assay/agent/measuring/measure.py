@@ -19,6 +19,7 @@ from assay.agent.measuring.guard import judge, verdict_of
 from assay.agent.measuring.joules import run_energy
 from assay.agent.measuring.keys import environment_of, factors_of
 from assay.agent.measuring.observe import Observed, RunPaths, Setting, observe
+from assay.agent.power.calibration_store import gauge_known
 from assay.agent.power.energy import Window
 from assay.core import bundle, digest
 from assay.core.errors import (
@@ -110,7 +111,10 @@ def measure(
     limit = limit_of_class(device.device_class) if start_limit_c is None else start_limit_c
     run_dir = work_dir / "run"
     run_dir.mkdir()
-    setting = Setting(run, paths, device, cpus, sysroot, run_dir, on_state, cancel, native_dir)
+    gauge = calibration_dir is not None and gauge_known(calibration_dir, device.board)
+    setting = Setting(
+        run, paths, device, cpus, sysroot, run_dir, on_state, cancel, native_dir, gauge
+    )
     observed: Observed | None = None
     failure: Failure | None = None
     try:

@@ -17,7 +17,14 @@ from assay.agent.measuring.settle import Settled, settle
 from assay.agent.power.energy import Window
 from assay.agent.samplers.recording import troubles
 from assay.core.errors import Cancelled
-from assay.core.model import DeviceFacts, Isolation, RunSpec, WorkerOrder, WorkerReport
+from assay.core.model import (
+    DeviceFacts,
+    Isolation,
+    RunSpec,
+    SamplerFacts,
+    WorkerOrder,
+    WorkerReport,
+)
 
 _S = 1_000_000_000
 ENERGY_MIN_NS = 30 * _S
@@ -36,7 +43,7 @@ class RunPaths:
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One run and where it happens; ``run_dir`` is empty and the run's alone, ``native_dir`` keeps
-    the compiled loop from run to run."""
+    the compiled loop from run to run. ``gauge``: sign and unit of a phone's gauge are known."""
 
     run: RunSpec
     paths: RunPaths
@@ -47,6 +54,7 @@ class Setting:
     on_state: Callable[[str], None]
     cancel: threading.Event
     native_dir: Path | None = None
+    gauge: bool = False
 
     @property
     def measure_cpus(self) -> tuple[int, ...]:
@@ -59,20 +67,26 @@ class Setting:
     def wants_energy(self) -> bool:
         """Whether there is a power sensor and a profile long enough to read it."""
         return self.run.profile.t_min_ns >= ENERGY_MIN_NS and any(
-            sensor.unit in ("W", "J") and not sensor.absent_reason
-            for sensor in self.device.samplers
+            not sensor.absent_reason for sensor in self._power_sensors
         )
 
     @property
     def why_no_energy(self) -> str:
         """The reason where ``wants_energy`` is false."""
-        sensors = [one for one in self.device.samplers if one.unit in ("W", "J")]
-        if all(one.absent_reason for one in sensors):
+        if all(one.absent_reason for one in self._power_sensors):
             return power_absence(self.device.device_class, absent_of(self.device))
         return (
             f"profile {self.run.profile.name} is too short for an energy reading: it takes "
             f"{ENERGY_MIN_NS // _S} s, idle and active"
         )
+
+    @property
+    def _power_sensors(self) -> list[SamplerFacts]:
+        return [
+            one
+            for one in self.device.samplers
+            if one.unit in ("W", "J") or (self.gauge and one.name == "battery")
+        ]
 
     def isolation(self, report: WorkerReport | None) -> Isolation:
         """What the worker reached, unless the agent shares the CPUs anyhow."""

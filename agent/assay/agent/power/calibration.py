@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from assay.agent.samplers.base import Meter
 from assay.agent.samplers.recording import Series
-from assay.core.model import Absent
+from assay.core.model import Absent, PowerTier
 
 MIN_POINTS = 6
 MIN_GAUGE_UPDATES = 20
@@ -111,6 +112,22 @@ def calibrated(readings: Series, calibration: LinearCalibration, scope: str) -> 
     )
     watts = [calibration.gain * value + calibration.offset_w for value in readings.value]
     return replace(readings, value=watts, meter=meter)
+
+
+def gauge_watts(current: Series, volts: Series, calibration: GaugeCalibration) -> Series | Absent:
+    """Power out of the battery at each reading of both; Absent where that is nothing a phone in use
+    can draw, since then the calibration is not this gauge's."""
+    at = dict(zip(volts.t_ns, volts.value, strict=True))
+    pairs = [(t, i, at[t]) for t, i in zip(current.t_ns, current.value, strict=True) if t in at]
+    watts = [calibration.watts(round(i), round(v * 1e6)) for _, i, v in pairs]
+    if not watts:
+        return Absent("the battery was not discharging")
+    middle = sorted(watts)[len(watts) // 2]
+    if not PHONE_W[0] <= middle <= PHONE_W[1]:
+        return Absent(f"{middle:.3g} W by the gauge's calibration cannot be: calibrate it again")
+    quantum = calibration.unit_a * max(v for _, _, v in pairs)
+    meter = Meter(PowerTier.BATTERY_GAUGE, "battery", total=True, quantum=quantum)
+    return Series([t for t, _, _ in pairs], watts, "power", "W", meter)
 
 
 def calibrate_gauge(readings: Sequence[GaugeReading]) -> GaugeCalibration | Absent:

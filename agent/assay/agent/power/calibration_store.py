@@ -12,12 +12,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from assay.agent.home import write_atomically
-from assay.agent.power.calibration import GaugeCalibration, LinearCalibration, calibrated
+from assay.agent.power.calibration import (
+    GaugeCalibration,
+    LinearCalibration,
+    calibrated,
+    gauge_watts,
+)
 from assay.agent.samplers.recording import Series
 from assay.core.errors import SpecError
 from assay.core.model import Absent
 
 FILE = "calibration.json"
+GAUGE = "battery.watts"
+"""The series that a phone's gauge becomes by its sign and unit."""
+_CURRENT, _VOLTS = "battery.current", "battery.volts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,15 @@ def load(home: Path, board: str) -> BoardCalibration | Absent:
     return found
 
 
+def gauge_known(home: Path, board: str) -> bool:
+    """Whether ``home`` holds sign and unit of a phone's gauge."""
+    try:
+        kept = load(home, board)
+    except SpecError:
+        return False
+    return not isinstance(kept, Absent) and kept.gauge is not None
+
+
 def apply(
     series: Mapping[str, Series], calibration: BoardCalibration
 ) -> tuple[dict[str, Series], dict[str, str]]:
@@ -78,4 +95,11 @@ def apply(
             why[key] = found.reason
         else:
             changed[key] = found
+    if calibration.gauge is not None and _VOLTS in series:
+        current = series.get(_CURRENT, Series([], []))
+        watts = gauge_watts(current, series[_VOLTS], calibration.gauge)
+        if isinstance(watts, Absent):
+            why[GAUGE] = watts.reason
+        else:
+            changed[GAUGE] = watts
     return changed, why

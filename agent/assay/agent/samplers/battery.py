@@ -2,7 +2,8 @@
 
 Kernel: Documentation/ABI/testing/sysfs-class-power; µV, µA, µW, 0.1 °C. In the field the sign of
 the current is reversed on some phones and its unit is mA on others, so on a phone there are no
-watts without a calibration (:mod:`assay.agent.power.calibration`); on a PC the driver's word holds.
+watts without a calibration (:mod:`assay.agent.power.calibration`), only the number as it stands; on
+a PC the driver's word holds.
 While a charger is connected the current is the charge, not the load: no watts then either.
 """
 
@@ -26,6 +27,9 @@ _PLAUSIBLE_W = (0.3, 200.0)
 
 _WATTS = Channel("watts", "power", "W", Meter(PowerTier.BATTERY_GAUGE, "battery", total=True))
 
+CURRENT = Channel("current", "battery_current", "1")
+"""A phone's ``current_now`` while it discharges, of unknown sign and unit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
@@ -37,7 +41,7 @@ class Gauge:
 
 @sampler("battery", unit="W", max_hz=2)
 class Battery(Sampler):
-    """Volts, charge, temperature and raw current; watts while it discharges by a known unit."""
+    """Volts, charge and temperature; while it discharges watts, or a phone's raw current."""
 
     def __init__(self, gauge: Gauge) -> None:
         self._folder = gauge.folder
@@ -54,7 +58,9 @@ class Battery(Sampler):
             if maybe_int(source.path) is not None
         )
         watts = () if gauge.android else (_WATTS,)
-        self.channels = (*watts, *(source.channel for source in self._sources))
+        raw = gauge.android and read_current(gauge.folder) is not None
+        self._raw = (CURRENT,) if raw else ()
+        self.channels = (*watts, *(source.channel for source in self._sources), *self._raw)
 
     @classmethod
     def probe(cls, sysroot: Path) -> Self | Absent:
@@ -66,7 +72,7 @@ class Battery(Sampler):
         return found if found.channels else Absent(f"{gauge.folder.name}: no file answers")
 
     def read(self) -> tuple[Reading, ...]:
-        """What answers; watts only while discharging."""
+        """What answers; watts and current only while discharging."""
         readings: list[Reading] = []
         problem = SamplerError(f"{self._folder.name}: no file answers")
         for source in self._sources:
@@ -77,6 +83,9 @@ class Battery(Sampler):
         watts = None if self._android else discharge_w(self._folder)
         if watts is not None:
             readings.insert(0, Reading(_WATTS, watts))
+        current = read_current(self._folder) if self._raw else None
+        if current is not None and maybe_text(self._folder / "status") == "Discharging":
+            readings.append(Reading(CURRENT, current))
         if not readings:
             raise problem
         return tuple(readings)
