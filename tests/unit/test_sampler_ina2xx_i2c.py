@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,7 @@ def test_a_bus_that_is_not_there_is_told() -> None:
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "smbus2", None)
+    monkeypatch.setitem(sys.modules, "smbus2", None)
     found = Ina2xxI2c.probe(LIVE, AT_226)
     assert isinstance(found, Absent) and "assay-fleet[meters]" in found.reason
 
