@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -315,6 +316,15 @@ def test_torch_records_no_gradients_and_leaves_the_switch_alone(tmp_path: Path) 
     model.run({"x": floats(1, 2, 3, 4)})
     assert torch.is_grad_enabled()
     assert [output.requires_grad for output in made] == [False]
+
+
+def test_torch_takes_no_package_of_native_code(tmp_path: Path) -> None:
+    path = torch_sum(tmp_path)
+    with zipfile.ZipFile(path, "a") as file:
+        root = file.namelist()[0].partition("/")[0]
+        file.writestr(f"{root}/data/aotinductor/model/wrapper.so", b"\x7fELF")
+    with pytest.raises(RuntimeRejected, match="AOTInductor package"):
+        KINDS[-1].load(path)
 
 
 def test_an_unknown_runtime_is_absent() -> None:

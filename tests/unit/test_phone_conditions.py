@@ -62,6 +62,12 @@ def test_an_event_log_below_the_battery_does_not_count() -> None:
     assert state().battery_level == 0.76 and state().powered is True
 
 
+def test_keys_that_nearly_are_those_do_not_count() -> None:
+    near = "  Capacity level: 3\n  batteryLevel: 7\n  USB powered (HVDCP): false\n  time scale: 5\n"
+    marked = BATTERY.replace("  AC powered", f"{near}  AC powered")
+    assert state(battery=marked) == state()
+
+
 @pytest.mark.parametrize("text", ["", "Can't find service: thermalservice\n"])
 def test_services_that_are_missing_tell_nothing(text: str) -> None:
     found = parse_state(f"{text}@@battery\n{text}@@screen\n@@airplane\nnull\n")

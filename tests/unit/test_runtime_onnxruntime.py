@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from assay.agent.runtimes import probe as probing
 from assay.agent.runtimes.describe import describe
 from assay.agent.runtimes.onnx_weights import weight_precision
-from assay.agent.runtimes.onnxruntime import OnnxRuntime
+from assay.agent.runtimes.onnxruntime import OnnxModel, OnnxRuntime
 from assay.agent.runtimes.probe import probe_runtime
 from assay.core.errors import RuntimeAbsent, RuntimeRejected
 from assay.core.model import Absent, Fidelity, RuntimeFacts, RuntimeSpec
@@ -150,6 +151,37 @@ def test_settings_reach_the_session(tmp_path: Path) -> None:
 def test_every_operator_is_placed(tmp_path: Path) -> None:
     model = OnnxRuntime.load(save_mlp(tmp_path / "m.onnx"), SPEC)
     assert model.placement()[0].startswith("CPUExecutionProvider")
+
+
+class _Shared:
+    """A session of which a provider took some operators and left others to the CPU."""
+
+    def get_inputs(self) -> list[object]:
+        return []
+
+    get_outputs = get_inputs
+
+    def get_provider_graph_assignment_info(self) -> list[object]:
+        def part(provider: str, *operators: str) -> object:
+            nodes = [SimpleNamespace(op_type=name) for name in operators]
+            return SimpleNamespace(ep_name=provider, get_nodes=lambda: nodes)
+
+        xnnpack = "XnnpackExecutionProvider"
+        return [
+            part(xnnpack, "Conv", "Conv"),
+            part("CPUExecutionProvider", "TopK"),
+            part(xnnpack, "Softmax"),
+        ]
+
+
+def test_what_a_provider_took_and_what_it_left_is_told() -> None:
+    model = OnnxModel(_Shared(), "XnnpackExecutionProvider", "float32")
+    assert model.placement() == (
+        "XnnpackExecutionProvider: 3 operators (Conv x2, Softmax x1)",
+        "CPUExecutionProvider: 1 operators (TopK x1)",
+    )
+    assert model.fallback() == "TopK x1"
+    assert OnnxModel(_Shared(), "CPUExecutionProvider", "float32").fallback() == ""
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ class Torch:
             raise RuntimeRejected("torch refused the model: not a program of torch.export.save")
         torch.set_num_threads(spec.threads)
         try:
+            _require_no_native_code(content)
             program = torch.export.load(io.BytesIO(content))
             return TorchModel(torch, program, cls.version())
         except _NO_PROGRAM as error:
@@ -185,6 +186,17 @@ def _library() -> Any:
             f"torch cannot be imported here ({_first_line(error)}); it is the reference on large "
             "hosts: pip install -c constraints.txt 'assay-fleet[variants]'"
         ) from error
+
+
+def _require_no_native_code(content: bytes) -> None:
+    """Code compiled for one processor would run here or die here, and is no reference anywhere."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        names = file.namelist()
+    if any("/aotinductor/" in name or name.endswith(".so") for name in names):
+        raise RuntimeRejected(
+            "torch refused the model: it is an AOTInductor package, which holds code for one "
+            "processor; write it with torch.export.save"
+        )
 
 
 @functools.cache
