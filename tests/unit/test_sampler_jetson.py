@@ -133,6 +133,24 @@ def test_a_channel_switched_off_answers_eio_and_is_left_out(tmp_path: Path) -> N
     assert set(watts(root)) == {"total", "VDD_IN", "VDD_CPU_GPU_CV"}
 
 
+@pytest.mark.parametrize(
+    ("board", "folder"), [("jetson_agx_orin", AGX), ("jetson_orin_nano", ORIN)]
+)
+def test_a_rail_that_is_on_and_dead_from_the_start_is_no_reason_for_a_smaller_total(
+    board: str, folder: str, tmp_path: Path
+) -> None:
+    root = copy_of(board, tmp_path)
+    break_with_eio(root / folder / "in1_input")
+    write(root / folder, {"in1_enable": 1})
+    found = Ina3221.probe(root)
+    assert isinstance(found, Ina3221)
+    assert "total" not in values(found)
+    assert found.silence.endswith("in1_input: Input/output error")
+    # Switched off it is no rail, and the board's total is what the others tell.
+    write(root / folder, {"in1_enable": 0})
+    assert "total" in watts(root)
+
+
 def test_a_silent_input_rail_leaves_no_total_rather_than_a_sum(tmp_path: Path) -> None:
     root = copy_of("jetson_orin_nano", tmp_path)
     sampler = Ina3221.probe(root)

@@ -17,6 +17,7 @@ _HWMON = (
     "shunt[0-9]*_resistor",
     "in[0-9]*_input",
     "in[0-9]*_label",
+    "in[0-9]*_enable",
     "in[0-9]*_lcrit_alarm",
     "curr[0-9]*_input",
     "curr[0-9]*_label",

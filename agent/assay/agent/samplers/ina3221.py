@@ -39,18 +39,22 @@ class Ina3221(Sampler):
     @classmethod
     def probe(cls, sysroot: Path) -> Self | Absent:
         """Absent off the Jetson; rails that are not connected or switched off (EIO, ENODATA) are
-        left out."""
+        left out. One that is switched on and does not answer stays: without it there is no total,
+        which else would be the sum of the others."""
         found = [*_iio_rails(sysroot), *_hwmon_rails(sysroot)]
         if not found:
             return Absent("no INA3221 driver is bound")
-        rails, why = [], ""
+        rails, why, answers = [], "", False
         for rail in _renamed(found):
             try:
                 rail.signed_w()
-                rails.append(rail)
+                answers = True
             except SamplerError as error:
                 why = why or str(error)
-        return cls(RailSet(rails), _pace_hz(sysroot)) if rails else Absent(why)
+                if not _is_on(rail):
+                    continue
+            rails.append(rail)
+        return cls(RailSet(rails), _pace_hz(sysroot)) if answers else Absent(why)
 
     def read(self) -> tuple[Reading, ...]:
         """Watts."""
@@ -84,6 +88,14 @@ def _hwmon_rails(sysroot: Path) -> Iterator[Rail]:
                 amperes=_source("A", folder / f"curr{index}_input"),
                 quantum_w=current_step_a(folder, index) * millivolts / 1000,
             )
+
+
+def _is_on(rail: Rail) -> bool:
+    """Whether the driver says so: ``inN_enable``, which JetPack 4 does not have."""
+    if rail.volts is None:
+        return False
+    volts = rail.volts.path
+    return maybe_int(volts.with_name(volts.name.replace("_input", "_enable"))) == 1
 
 
 def _pace_hz(sysroot: Path) -> float:
