@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from assay.controller.comparing.energy_findings import energies_apart, least_energy
 from assay.controller.comparing.figures import Estimate, Spread
+from assay.controller.comparing.integer_findings import slower_integers
 from assay.controller.comparing.numbers import (
     duration,
     grouped,
@@ -107,6 +108,7 @@ def _section_sentences(section: Section) -> list[Sentence]:
             _smallest(ranked),
             _most_accurate(ranked),
             least_energy(ranked, forced=section.forced),
+            slower_integers(ranked),
         ]
     return [sentence for sentence in found if sentence is not None]
 
