@@ -270,6 +270,15 @@ def test_schedule_starts_no_query_early_and_late_ones_at_once(
     assert started[0] < ended[0] <= started[1] < ended[1] <= started[2]
 
 
+def test_schedule_runs_the_first_query_however_late_it_comes_to_it(
+    opened: tuple[NativeSession, Case],
+) -> None:
+    session, _ = opened
+    now_ns = time.monotonic_ns()
+    intended = now_ns + np.array([-5_000_000, -4_000_000])
+    assert session.run_schedule(intended, now_ns - 1, _times(2), _times(2)) == 1
+
+
 def test_samples_that_lie_right_are_used_where_they_are(
     opened: tuple[NativeSession, Case],
 ) -> None:

@@ -163,7 +163,8 @@ static void wait_until(int64_t intended_ns) {
     }
 }
 
-/* Runs query i no earlier than intended_ns[i] (absolute) and at once where that has passed. */
+/* Runs query i no earlier than intended_ns[i] (absolute) and at once where that has passed. The
+ * first one is run in any case, also by a thread that came to it only after until_ns. */
 ASSAY_PUBLIC int assay_run_schedule(struct assay_session *session, const int64_t *order,
                                     int64_t length, int64_t *cursor, int64_t queries,
                                     int64_t until_ns, const int64_t *intended_ns,
@@ -177,7 +178,8 @@ ASSAY_PUBLIC int assay_run_schedule(struct assay_session *session, const int64_t
     int status = 0;
     memset(started_ns, 0, (size_t)queries * sizeof *started_ns);
     memset(ended_ns, 0, (size_t)queries * sizeof *ended_ns);
-    while (count < queries && intended_ns[count] < until_ns && now_ns() < until_ns) {
+    while (count < queries &&
+           (count == 0 || (intended_ns[count] < until_ns && now_ns() < until_ns))) {
         wait_until(intended_ns[count]);
         started_ns[count] = now_ns();
         status = session->run(session, order[at]);

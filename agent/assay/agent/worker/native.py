@@ -160,8 +160,7 @@ class NativeOpenLoop:
         begin = time.perf_counter_ns() + LEAD_NS
         intended = begin + offsets
         # The first one is run in any case: a block without a sample has no median.
-        until = max(begin + max_ns, int(intended[0]) + 1)
-        taken = self._session.run_schedule(intended, until, started, ended)
+        taken = self._session.run_schedule(intended, begin + max_ns, started, ended)
         intended, started, ended = intended[:taken], started[:taken], ended[:taken]
         _longs(out)[:taken] = ended - (intended if self._from_intended else started)
         late = started - intended
