@@ -116,12 +116,27 @@ def test_two_sockets_wrap_around_each_on_its_own(tmp_path: Path) -> None:
     assert values(found) == pytest.approx({"packages": 4.0, "package-0": 3.0, "package-1": 1.0})
 
 
-def test_an_implausible_counter_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("socket", [0, 1])
+def test_an_implausible_counter_is_refused_and_the_other_sockets_is_no_total(
+    socket: int, tmp_path: Path
+) -> None:
     root = copy_of("x86_server", tmp_path)
-    for socket in (0, 1):
-        (root / f"{RAPL}{socket}/energy_uj").write_text("60293987000000\n")
+    (root / f"{RAPL}{socket}/energy_uj").write_text("60293987000000\n")
     found = Rapl.probe(root)
     assert isinstance(found, Absent) and "60293987000000" in found.reason
+
+
+def test_a_socket_that_is_dead_from_the_start_is_no_smaller_sum(tmp_path: Path) -> None:
+    root = copy_of("x86_server", tmp_path)
+    break_with_eio(root / f"{RAPL}1/energy_uj")
+    found = Rapl.probe(root)
+    assert isinstance(found, Absent) and "intel-rapl:1/energy_uj" in found.reason
+
+
+def test_a_machine_whose_zones_are_no_packages_says_so(tmp_path: Path) -> None:
+    zone = {"name": "psys", "energy_uj": 5, "max_energy_range_uj": 100}
+    found = Rapl.probe(write(tmp_path, {f"{RAPL}0/{name}": text for name, text in zone.items()}))
+    assert found == Absent("no zone is a package")
 
 
 def test_a_counter_without_permission_says_root(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,16 +54,20 @@ class Rapl(Sampler):
 
     @classmethod
     def probe(cls, sysroot: Path) -> Self | Absent:
-        """Absent without root, in virtual machines, and for counters that cannot be right."""
+        """Absent without root, in virtual machines, and where the counter of any package cannot be
+        read or cannot be right: the others' sum would stand for the machine."""
         zones: list[_Zone] = []
-        why = ""
-        for folder in _folders(sysroot):
-            found = _open(folder)
+        folders = _folders(sysroot)
+        for folder in folders:
+            name = maybe_text(folder / "name")
+            if name is not None and not _PACKAGE.match(name):
+                continue
+            found = _open(folder, name)
             if isinstance(found, Absent):
-                why = why or found.reason
-            else:
-                zones.append(found)
-        return cls(tuple(zones)) if zones else Absent(why or "no intel-rapl zones")
+                return found
+            zones.append(found)
+        nothing = "no zone is a package" if folders else "no intel-rapl zones"
+        return cls(tuple(zones)) if zones else Absent(nothing)
 
     def read(self) -> tuple[Reading, ...]:
         """Joules; SamplerError where one package is silent, since the sum would be too small."""
@@ -82,10 +86,7 @@ def _folders(sysroot: Path) -> list[Path]:
     return list({folder.name: folder for folder in reversed(folders)}.values())[::-1]
 
 
-def _open(folder: Path) -> _Zone | Absent:
-    name = maybe_text(folder / "name")
-    if name is not None and not _PACKAGE.match(name):
-        return Absent(f"zone {name} is not a package")
+def _open(folder: Path, name: str | None) -> _Zone | Absent:
     path = folder / "energy_uj"
     try:
         energy_uj = read_int(path)
