@@ -127,7 +127,8 @@ class NativeSession:
         """Runs one sample at each intended start (CLOCK_MONOTONIC, ascending): an open loop.
 
         A query whose start has passed begins at once; but for the first, none begins after
-        ``until_ns``. Waits asleep until 0.2 ms before a start, then spins. Returns how many were run.
+        ``until_ns``. Waits asleep until 0.2 ms before a start, then spins. Returns how many were
+        run.
         """
         for array in (intended_ns, started_ns, ended_ns):
             _require_room(array, intended_ns.size)
