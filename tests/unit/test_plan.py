@@ -183,6 +183,28 @@ def test_threads_batches_and_exclusions_multiply_and_cut() -> None:
 
 
 @pytest.mark.parametrize(
+    ("mode", "said", "spinning"),
+    [
+        ("burst", {}, {"onnxruntime": True, "litert": True}),
+        ("paced", {}, {"onnxruntime": False, "litert": True}),
+        ("paced", {"allow_spinning": True}, {"onnxruntime": True, "litert": True}),
+        ("burst", {"allow_spinning": False}, {"onnxruntime": False, "litert": False}),
+    ],
+)
+def test_threads_rest_in_the_pauses_of_a_paced_run(
+    mode: str, said: dict[str, bool], spinning: dict[str, bool]
+) -> None:
+    rate = {"target_qps": 10} if mode == "paced" else {}
+    made = plan(
+        runtimes=[{"name": "onnxruntime", **said}, {"name": "litert", **said}],
+        scenarios=[{"mode": mode, **rate}],
+    )
+    runtimes = [cell.run.runtime for cell in made.cells]
+    assert {r.name: r.allow_spinning for r in runtimes} == spinning
+    assert all(r.allow_spinning is spinning[r.name] for r in runtimes)
+
+
+@pytest.mark.parametrize(
     ("changes", "problem"),
     [
         ({"variants": ["fp23"]}, r"variants\[0\]: no variant is called 'fp23'"),

@@ -12,18 +12,20 @@ from assay.core.model.artifact import MEDIA_NCNN, MEDIA_ONNX, MEDIA_TFLITE, MEDI
 @dataclass(frozen=True, slots=True)
 class Format:
     """``runtime`` runs files that end in ``suffix``. ``swept``: sweep files may name it, because
-    the controller reads such files and has a canary of that kind."""
+    the controller reads such files and has a canary of that kind. ``rests``: its idle threads can
+    be told not to spin."""
 
     runtime: str
     media_type: str
     suffix: str
     swept: bool = True
+    rests: bool = False
 
 
 FORMATS = (
-    Format("onnxruntime", MEDIA_ONNX, ".onnx"),
+    Format("onnxruntime", MEDIA_ONNX, ".onnx", rests=True),
     Format("litert", MEDIA_TFLITE, ".tflite"),
-    Format("ncnn", MEDIA_NCNN, ".ncnn"),
+    Format("ncnn", MEDIA_NCNN, ".ncnn", rests=True),
     Format("torch", MEDIA_TORCH, ".pt2", swept=False),
 )
 

@@ -19,10 +19,12 @@ from assay.controller.records import (
 from assay.core import digest
 from assay.core.errors import SpecError
 from assay.core.jsonable import jsonable
-from assay.core.model import InputSpec, RunSpec, RuntimeSpec, Scenario
-from assay.core.model.formats import MEDIA_BY_RUNTIME
+from assay.core.model import InputSpec, Mode, RunSpec, RuntimeSpec, Scenario
+from assay.core.model.formats import FORMATS, MEDIA_BY_RUNTIME
 
 _NO_DATASETS: Mapping[str, DatasetRecord] = MappingProxyType({})
+
+_CAN_REST = frozenset(known.runtime for known in FORMATS if known.rests)
 
 MOST_RUNS = 1_000_000
 """Of one sweep, canaries left out; each has its row and its kilobyte."""
@@ -186,7 +188,7 @@ def _group_cells(
     )
     cells: list[CellRecord] = []
     skipped: list[Skipped] = []
-    for runtime in _runtimes(spec):
+    for runtime in _runtimes(spec, scenario):
         absent = _why_absent(device, runtime)
         for variant in variants:
             if _is_excluded(spec, variant, runtime, device, scenario):
@@ -209,14 +211,17 @@ def _group_cells(
     return cells, skipped
 
 
-def _runtimes(spec: SweepSpec) -> list[RuntimeSpec]:
+def _runtimes(spec: SweepSpec, scenario: Scenario) -> list[RuntimeSpec]:
+    """In paced runs idle threads would burn the pauses (onnxruntime: some 12 ms of a core after
+    each query), so those whose runtime can rest do, unless the file says otherwise."""
+    rests = _CAN_REST if scenario.mode is Mode.PACED else frozenset()
     return [
         RuntimeSpec(
             choice.name,
             choice.version,
             choice.provider,
             threads,
-            choice.allow_spinning,
+            choice.name not in rests if choice.allow_spinning is None else choice.allow_spinning,
             dict(choice.options),
         )
         for choice in spec.runtimes

@@ -56,8 +56,11 @@ class RuntimeChoice(_Strict):
     threads: list[Annotated[int, Field(ge=1, le=256)]] = Field(
         default=[1], min_length=1, description="Intra-operator threads."
     )
-    allow_spinning: bool = Field(
-        default=True, description="Whether idle threads spin (onnxruntime); false for energy runs."
+    allow_spinning: bool | None = Field(
+        default=None,
+        description="Whether idle threads spin; by default in bursts, where none is idle for long, "
+        "and not in paced runs, whose pauses they would burn. Set it to false for energy runs of "
+        "several threads.",
     )
     options: dict[str, str] = Field(default={}, description="Runtime options, passed through.")
 
