@@ -127,6 +127,14 @@ def test_half_a_pmic_answer_is_no_smaller_sum(tmp_path: Path) -> None:
         pmic.read()
 
 
+def test_a_first_answer_that_is_not_whole_starts_no_smaller_sum(tmp_path: Path) -> None:
+    root = copy_of("rpi5", tmp_path)
+    lines = (root / PMIC).read_text().splitlines(keepends=True)
+    (root / PMIC).write_text("".join(line for line in lines if "VDD_CORE" not in line))
+    found = RpiPmic.probe(root)
+    assert isinstance(found, Absent) and "11 rails, a whole answer has 12" in found.reason
+
+
 def test_a_rail_that_reads_backwards_is_no_smaller_sum() -> None:
     text = (composed("rpi5") / PMIC).read_text()
     with pytest.raises(SamplerError, match=r"flows back in VDD_CORE \(-0.885 A\)"):

@@ -21,6 +21,7 @@ from assay.core.model import Absent, PowerTier
 
 EXT5V_WARN_V, EXT5V_FAIL_V = 4.8, 4.7
 
+_RAILS = 12
 # Ten times the least step seen in answers of this command.
 _NOISE_A = 0.01
 
@@ -61,12 +62,18 @@ class RpiPmic(Sampler):
 
     @classmethod
     def probe(cls, sysroot: Path) -> Self | Absent:
-        """Absent on every Pi before the 5, which have no current sensing at all."""
+        """Absent on every Pi before the 5, which have no current sensing at all, and where the
+        first answer is not whole: whatever it leaves out would be missing in every sum."""
         try:
             first = parse_pmic(run_command(sysroot, *_COMMAND))
         except SamplerError as error:
             return Absent(str(error))
-        return cls(sysroot, tuple(first.amperes))
+        rails = tuple(first.amperes)
+        if len(rails) < _RAILS:
+            return Absent(
+                f"vcgencmd pmic_read_adc: {len(rails)} rails, a whole answer has {_RAILS}"
+            )
+        return cls(sysroot, rails)
 
     def read(self) -> tuple[Reading, ...]:
         """Watts and volts; half an answer raises SamplerError instead of a smaller sum."""
