@@ -303,6 +303,9 @@ def test_a_run_gives_the_binarys_numbers(bench: Bench, server: AdbServer, tmp_pa
     assert found.environment["fidelity"] == found.factors["fidelity"] == "external_binary"
     assert found.environment["power_mode"] == "fixed_performance"
     assert modes(bench)[-2:] == ["true", "false"]
+    notes = found.conditions.notes
+    assert (notes["screen"], notes["airplane"]) == ("Asleep", "true")
+    assert notes["thermal_status"] == "0 to 0"
     assert found.environment["isolation"] == "pinned" and found.conditions.measure_cpus == (0,)
 
 
