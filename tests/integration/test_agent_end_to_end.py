@@ -310,6 +310,7 @@ def timed_part(plane: Plane, record: ResultRecord) -> tuple[float, float]:
     )
 
 
+@pytest.mark.system
 def test_a_bit_that_flipped_on_the_devices_disk_is_fetched_anew(
     plane: Plane, agent: AgentProcess
 ) -> None:
@@ -340,6 +341,7 @@ def test_a_cancelled_sweep_ends_the_run_going_on(plane: Plane, agent: AgentProce
     assert results_of(plane.store, sweep_id) == []
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("ended", [False, True], ids=["in time", "after its end"])
 def test_a_certificate_is_renewed_and_work_goes_on_with_it(
     plane: Plane, agent: AgentProcess, ended: bool

@@ -96,7 +96,7 @@ def test_a_factory_that_never_returns_is_ended(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trials, "TIME_BOX_S", 6)
-    (project / "broken.py").write_text("def build():\n    while True: pass\n")
+    (project / "broken.py").write_text("import time\ndef build(): time.sleep(600)\n")
     with pytest.raises(BuildFailed, match="was ended after 6 s without a word"):
         build("broken:build")
     commands = (child.cmdline() for child in psutil.Process().children(recursive=True))

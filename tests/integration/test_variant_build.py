@@ -177,6 +177,7 @@ def test_what_is_built_is_not_built_again(bench: Bench, built: list[VariantRecor
     assert bench.notes() == {"is there"}
 
 
+@pytest.mark.system  # for its time: processes of their own that import torch
 @pytest.mark.slow
 def test_a_lost_file_is_made_again_without_training(
     bench: Bench, built: list[VariantRecord]
@@ -187,6 +188,7 @@ def test_a_lost_file_is_made_again_without_training(
     assert rebuilt.files == built[0].files
 
 
+@pytest.mark.system
 @pytest.mark.slow
 def test_a_build_that_fails_stops_no_other_and_is_named(
     bench: Bench, built: list[VariantRecord]

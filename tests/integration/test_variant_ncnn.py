@@ -40,12 +40,23 @@ def small_network() -> tuple[object, object]:
     return net.eval(), torch.zeros(1, 1, 8, 8)
 
 
-def test_a_network_becomes_one_file_that_gives_what_onnxruntime_gives(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The small network as a file of ncnn's, and what was said of it."""
+    for module in ("pnnx", "ncnn", "onnx", "onnxruntime", "torch"):
+        need(module=module)
+    path = tmp_path_factory.mktemp("converted") / "float.ncnn"
+    return path, ncnn.to_ncnn(*small_network(), path)  # type: ignore[arg-type]
+
+
+def test_a_network_becomes_one_file_that_gives_what_onnxruntime_gives(
+    converted: tuple[Path, str], tmp_path: Path
+) -> None:
     from assay.controller.variants import export
 
+    path, told = converted
+    onnx = tmp_path / "float.onnx"
     net, example = small_network()
-    path, onnx = tmp_path / "float.ncnn", tmp_path / "float.onnx"
-    told = ncnn.to_ncnn(net, example, path)  # type: ignore[arg-type]
     assert told.startswith("batch 1, pnnx") and "from onnx" in told
     export.to_onnx(net, example, onnx)  # type: ignore[arg-type]
     x = np.random.default_rng(5).normal(size=(6, 1, 8, 8)).astype(np.float32)
@@ -58,22 +69,18 @@ def test_a_network_becomes_one_file_that_gives_what_onnxruntime_gives(tmp_path: 
     assert [t.name for t in (*file.inputs, *file.outputs)] == ["x", "logits"]
 
 
-def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
-    made = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        ncnn.to_ncnn(*small_network(), tmp_path / name / "float.ncnn")  # type: ignore[arg-type]
-        made.append((tmp_path / name / "float.ncnn").read_bytes())
-    assert made[0] == made[1]
+def test_the_same_network_gives_the_same_bytes(converted: tuple[Path, str], tmp_path: Path) -> None:
+    again = tmp_path / "float.ncnn"
+    ncnn.to_ncnn(*small_network(), again)  # type: ignore[arg-type]
+    assert again.read_bytes() == converted[0].read_bytes()
 
 
-def test_what_it_costs_is_read_from_it(tmp_path: Path) -> None:
-    net, example = small_network()
-    ncnn.to_ncnn(net, example, tmp_path / "float.ncnn")  # type: ignore[arg-type]
-    cost = inspect.static_cost(tmp_path / "float.ncnn", MEDIA_NCNN)
+def test_what_it_costs_is_read_from_it(converted: tuple[Path, str]) -> None:
+    path, (net, _) = converted[0], small_network()
+    cost = inspect.static_cost(path, MEDIA_NCNN)
     assert cost.parameters == sum(p.numel() for p in net.parameters())  # type: ignore[attr-defined]
     assert cost.macs is None and cost.operators["Convolution"] == 1
-    assert inspect.precision(tmp_path / "float.ncnn", MEDIA_NCNN) == "fp32"
+    assert inspect.precision(path, MEDIA_NCNN) == "fp32"
 
 
 def quantised(folder: Path) -> Path:
