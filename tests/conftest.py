@@ -1,15 +1,20 @@
-"""What the tests share: one way to say that something outside Python is needed, one for figures."""
+"""What the tests share: a home and its store, and how one says what it needs and has measured."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    # The agent's tests run where the controller cannot be imported.
+    from assay.controller.home import Home
+    from assay.controller.store.base import Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -34,6 +39,24 @@ def need(
     if os.environ.get("ASSAY_REQUIRE_ALL") == "1" and path is None:
         pytest.fail(f"{missing}, and ASSAY_REQUIRE_ALL=1 allows no skip")
     pytest.skip(missing)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A controller's home that is not made yet."""
+    from assay.controller.home import Home
+
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def store(home: Home) -> Iterator[Store]:
+    """The store of ``home``."""
+    from assay.controller.store import open_store
+
+    opened = open_store(home)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -30,18 +30,6 @@ from tests.plane_client import ANY_PORTS, Board, ControllerProcess, Key, control
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture
-def store(home: Home) -> Iterator[Store]:
-    opened = open_store(home)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def controller(home: Home) -> Iterator[ControllerProcess]:
     with controller_process(home) as made:
         yield made

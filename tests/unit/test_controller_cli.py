@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from assay.controller.cli.doctor import examine
 from assay.controller.home import Home
 from assay.controller.identity.pki import Authority
 from assay.controller.records import DeviceState, SweepState
-from assay.controller.store import open_store
 from assay.controller.store.base import Store
 from assay.core.cas import ContentStore
 from assay.core.errors import AlreadyExists, BadMessage, CheckFailed, NotFound, UsageError
@@ -33,13 +31,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     made = Home(tmp_path / "home")
     monkeypatch.setenv("ASSAY_HOME", str(made.root))
     return made
-
-
-@pytest.fixture
-def store(home: Home) -> Iterator[Store]:
-    opened = open_store(home)
-    yield opened
-    opened.close()
 
 
 def invoke(*arguments: str) -> Result:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from assay.controller.home import Home
 from assay.controller.publishing import envelopes as envelopes_module
 from assay.controller.publishing.envelopes import Envelopes
 from assay.controller.publishing.gather import of_files, of_list, of_runs
-from assay.controller.store import open_store
 from assay.controller.store.backup import back_up, restore
 from assay.controller.store.base import Store
 from assay.core import digest, dsse, statement
@@ -32,13 +30,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     made = Home(tmp_path / "home")
     monkeypatch.setenv("ASSAY_HOME", str(made.root))
     return made
-
-
-@pytest.fixture
-def store(home: Home) -> Iterator[Store]:
-    opened = open_store(home)
-    yield opened
-    opened.close()
 
 
 def invoke(*arguments: str | Path) -> Result:
