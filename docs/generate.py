@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from assay.agent.cli import agent
+from assay.agent.measuring.reasons import reference
 from assay.controller.cli import assay
 from assay.controller.exporting.schema import result_schema
 from assay.controller.planning import spec
@@ -175,6 +176,12 @@ def inputs_page() -> str:
     return "\n".join(parts)
 
 
+def reasons_page() -> str:
+    """Every reason of a verdict, from the catalogue."""
+    title, rest = reference().split("\n\n", 1)
+    return f"{title}\n\n{NOTE}\n{rest}"
+
+
 def result_schema_page() -> str:
     """The JSON Schema of exported results."""
     return json.dumps(result_schema(), indent=1) + "\n"
@@ -184,6 +191,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "inputs.md": inputs_page,
     "metrics.md": metrics_page,
+    "reasons.md": reasons_page,
     "result.schema.json": result_schema_page,
     "sweep-file.md": sweep_page,
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from assay.agent.devices.state import DeviceState
 from assay.agent.measuring.evidence import Evidence
 from assay.agent.measuring.guard import judge, verdict_of
-from assay.agent.measuring.reasons import BY_CODE, CATALOGUE, SYNTHETIC_DATASET, reason, reference
+from assay.agent.measuring.reasons import BY_CODE, CATALOGUE, SYNTHETIC_DATASET, reason
 from assay.agent.measuring.settle import Settled
 from assay.agent.samplers.recording import Series
 from assay.core.model import (
@@ -33,7 +32,6 @@ from assay.core.model import (
     VerdictKind,
     WorkerReport,
 )
-from tests.conftest import REPOSITORY
 from tests.tinymodels import SHORT
 
 S = 1_000_000_000
@@ -399,11 +397,6 @@ def test_conditions_tell_the_state_of_the_board() -> None:
 def test_a_verdict_needs_no_order() -> None:
     soft, hard = Reason("drift", False), Reason("low_n", True)
     assert verdict_of([soft, hard]) == verdict_of([hard, soft])
-
-
-def test_the_reference_page_is_the_catalogue() -> None:
-    page = Path(REPOSITORY / "docs/reference/reasons.md").read_text()
-    assert page == reference(), "write it anew: python -m assay.agent.measuring.reasons"
 
 
 def test_codes_are_unique() -> None:

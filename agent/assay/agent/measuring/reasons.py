@@ -1,7 +1,7 @@
 """Every reason code there is: what it means, whether it is hard, and who sees it.
 
 A hard reason makes a result INVALID, a soft one SUSPECT. ``docs/reference/reasons.md`` is this
-table; print it with ``python -m assay.agent.measuring.reasons``.
+table, written by ``make docs``.
 """
 
 from __future__ import annotations
@@ -199,13 +199,12 @@ def is_finding(code: str, mode: Mode) -> bool:
 
 
 def reference() -> str:
-    """``docs/reference/reasons.md``."""
+    """``docs/reference/reasons.md``, which ``make docs`` writes."""
     lines = [
         "# Reason codes",
         "",
         "A result is VALID without reasons, SUSPECT with soft ones only, INVALID with a hard one.",
         "Only VALID results rank. The figures are argued for in [measurement](../measurement.md).",
-        "This page is generated: `python -m assay.agent.measuring.reasons`.",
         "",
         "| code | kind | rule | seen by | only a finding in |",
         "|---|---|---|---|---|",
@@ -215,7 +214,3 @@ def reference() -> str:
         modes = ", ".join(sorted(mode.value for mode in entry.finding_in)) or "–"
         lines.append(f"| `{entry.code}` | {kind} | {entry.rule} | {entry.seen_by} | {modes} |")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(reference(), end="")
