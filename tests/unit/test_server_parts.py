@@ -130,6 +130,13 @@ class TestRecorder:
         backlog.queued(100_000)
         assert backlog.pause_s(dice) == 30.0
 
+    def test_empty_reports_say_nothing_about_the_pace(self) -> None:
+        backlog, dice = Backlog(), random.Random(1)
+        for _ in range(3_000):
+            backlog.committed(0, 5_000_000)
+        backlog.queued(1_000)
+        assert 0.5 <= backlog.pause_s(dice) <= 1.0
+
     def test_closing_commits_what_is_queued_and_refuses_more(self, store: SlowStore) -> None:
         recorder = Recorder(cast(Store, store), lambda: 7)
         done = [recorder.record(str(index), [ENTRY]) for index in range(3)]

@@ -64,6 +64,11 @@ class Served:
         call: Any = self._channel.stream_unary(METHOD)
         return call(metadata=[("device", device)])
 
+    def send(self, device: str, message: bytes) -> Any:
+        """Whatever bytes as a report."""
+        call: Any = self._channel.unary_unary(METHOD)
+        return call(message, metadata=[("device", device)])
+
     async def until(self, entered: int) -> None:
         async with asyncio.timeout(10):
             while len(self.fleet.entered) < entered:
@@ -123,9 +128,15 @@ def test_a_device_has_one_place() -> None:
         async with serving(places=2) as it:
             first = it.report("greedy", "a1")
             await it.until(1)
-            second, other = it.report("greedy", "a2"), it.report("modest", "a3")
+            second = it.report("greedy", "a2")
+            more = [it.report("greedy", "a2") for _ in range(20)]
+            other = it.report("modest", "a3")
             await it.until(2)
             assert it.fleet.entered == ["a1", "a3"]
+            # Nor do its calls keep others away, however many they are.
+            assert it.backlog.pause_s(random.Random(1)) == 0
+            for call in more:
+                call.cancel()
             for _ in range(3):
                 it.fleet.let_go.release()
             await asyncio.gather(first, second, other)
@@ -148,6 +159,8 @@ def test_who_sends_nothing_loses_the_place() -> None:
             await empty.done_writing()
             code, why = await refused(empty)
             assert code is grpc.StatusCode.INVALID_ARGUMENT and "without a message" in why
+            code, why = await refused(it.send("mad", b"\xff\xff"))
+            assert code is grpc.StatusCode.INVALID_ARGUMENT and "no report" in why
 
     run(test)
 

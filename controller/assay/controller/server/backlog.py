@@ -41,6 +41,8 @@ class Backlog:
         """They wait no longer; their commit took so long, whatever came of it."""
         with self._lock:
             self._waiting -= results
+            if not results:  # says nothing about the pace; many of them would make it none at all
+                return
             self._results = _KEPT * self._results + results
             self._seconds = _KEPT * self._seconds + took_ns / 1e9
 

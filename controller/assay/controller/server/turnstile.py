@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from assay.controller.server.backlog import Backlog
 from assay.controller.server.peer import device_id_of
@@ -28,9 +29,9 @@ class Turnstile(grpc.aio.ServerInterceptor):
     """Reads a report only when there is a place for it, one of each device at a time.
 
     To gRPC the call is one that streams requests, since only of those the server may say when a
-    message is read; on the wire there is no difference. Who waits counts for the ``backlog`` as
-    much as a full report. :class:`Unreachable` after fifteen seconds without a place, and where a
-    report takes longer than twenty to arrive: its place is given to others.
+    message is read; on the wire there is no difference. A device that waits counts for the
+    ``backlog`` as much as a full report. :class:`Unreachable` after fifteen seconds without a
+    place, and where a report takes longer than twenty to arrive: its place is given to others.
     """
 
     def __init__(self, backlog: Backlog, places: int = _PLACES, read_s: float = _READ_S) -> None:
@@ -63,10 +64,12 @@ class Turnstile(grpc.aio.ServerInterceptor):
     async def _let_in(self, device_id: str, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         own = self._own.setdefault(device_id, asyncio.Lock())
         async with AsyncExitStack() as held:
-            with self._backlog.expecting(MAX_RESULTS_PER_REPORT):
+            with ExitStack() as expected:
                 try:
                     async with asyncio.timeout(_PATIENCE_S):
                         await held.enter_async_context(own)
+                        # One of each device: who calls a thousand times keeps no others away.
+                        expected.enter_context(self._backlog.expecting(MAX_RESULTS_PER_REPORT))
                         await held.enter_async_context(self._places)
                 except TimeoutError:
                     raise Unreachable(_BUSY) from None
@@ -80,4 +83,6 @@ class Turnstile(grpc.aio.ServerInterceptor):
                     return request
         except TimeoutError:
             raise Unreachable(f"the report did not arrive in {self._read_s:g} s") from None
+        except DecodeError as error:
+            raise BadMessage(f"this is no report: {error}") from None
         raise BadMessage("a call without a message")
