@@ -191,8 +191,13 @@ class _Watch:
                     self._server.reconnect(address)
             except Unreachable as error:
                 click.echo(f"{address}: {error}", err=True)
-        for row in usable(parse_devices(self._server.devices())):
-            if row.target not in self._running():
+        rows, running = parse_devices(self._server.devices()), self._running()
+        # A serial that a second phone has too means neither of them to adb.
+        for serial in running.intersection(r.serial for r in rows if r.target != r.serial):
+            self._children[serial].terminate()
+        for row in usable(rows):
+            # Once its twin is gone, one that is served by its place has its serial to itself again.
+            if running.isdisjoint((row.serial, row.target, f"usb:{row.fields.get('usb')}")):
                 argv = [
                     sys.executable,
                     "-m",
