@@ -80,6 +80,22 @@ def test_a_sweep_goes_on_with_the_cells_it_began_with(store: Store, blobs: Conte
         sweeps.submit(spec(), store, blobs)
 
 
+@pytest.mark.parametrize("mode", ["burst", "paced"])
+def test_a_sweep_of_a_version_with_another_default_goes_on(
+    store: Store, blobs: ContentStore, mode: str
+) -> None:
+    scenarios = [{"mode": mode, "target_qps": 10} if mode == "paced" else {"mode": mode}]
+    runtime = {"name": "onnxruntime"}
+    # What an older version wrote down where the file said nothing.
+    before = spec(runtimes=[{**runtime, "allow_spinning": True}], scenarios=scenarios)
+    first = sweeps.submit(before, store, blobs)
+    again = sweeps.submit(spec(runtimes=[runtime], scenarios=scenarios), store, blobs)
+    assert (again.sweep, again.added) == (first.sweep, ())
+    changed = spec(runtimes=[{**runtime, "allow_spinning": False}], scenarios=scenarios)
+    with pytest.raises(AlreadyExists):
+        sweeps.submit(changed, store, blobs)
+
+
 def test_nothing_is_stored_where_the_file_names_what_is_not_there(
     store: Store, blobs: ContentStore
 ) -> None:

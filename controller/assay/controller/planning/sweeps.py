@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ class Submitted:
 def plan_sweep(spec: SweepSpec, store: Store, blobs: ContentStore) -> Plan:
     """What :func:`submit` would do; nothing is written but the canary's files, and inputs of the
     sizes that the file sets."""
+    spec = _as_begun(spec, store)
     variants = store.variants()
     if spec.dims:
         resized = at_dims(choose_variants(spec, variants), spec.dims, blobs, spec.name)
@@ -106,6 +108,24 @@ def cancel(sweep: SweepRecord, store: Store) -> SweepRecord:
     """Stops a sweep: queued rounds at once, a running one by its device's next sync."""
     store.set_sweep_state(sweep.sweep_id, SweepState.CANCELLED)
     return replace(sweep, state=SweepState.CANCELLED)
+
+
+def _as_begun(spec: SweepSpec, store: Store) -> SweepSpec:
+    """The file, and where it leaves spinning open what its sweep was begun with: older versions
+    took another default and wrote it down as if the file had said it."""
+    try:
+        begun = json.loads(store.sweep(spec.name).spec_json).get("runtimes", [])
+    except NotFound:
+        return spec
+    if len(begun) != len(spec.runtimes):
+        return spec
+    runtimes = [
+        choice.model_copy(update={"allow_spinning": before.get("allow_spinning")})
+        if choice.allow_spinning is None
+        else choice
+        for choice, before in zip(spec.runtimes, begun, strict=True)
+    ]
+    return spec.model_copy(update={"runtimes": runtimes})
 
 
 def _from_now_on(added: Sequence[RoundRecord]) -> list[RoundRecord]:
