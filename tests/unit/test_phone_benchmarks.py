@@ -60,6 +60,23 @@ def test_of_several_runs_in_one_log_the_last_counts() -> None:
     ] == pytest.approx(14_570_000)
 
 
+def test_a_run_is_told_by_its_own_lines_alone() -> None:
+    with pytest.raises(BadMessage, match="no complete result"):
+        parse_benchmark_model(f"{NEW}INFO: STARTING!\nINFO: Loaded model other.tflite\n")
+    silent = "INFO: STARTING!\nINFO: Inference timings in us: Init: 1, Inference (avg): 500\n"
+    found = parse_benchmark_model(NEW + silent)
+    assert (found.count, found.mean_ns, found.percentiles_ns) == (0, 500_000, {})
+    # Profiling prints such a line between a run's and its summary.
+    begin = NEW.index("INFO: Inference timings")
+    mixed = f"{NEW[:begin]}Memory (bytes): count=0\n{NEW[begin:]}"
+    assert parse_benchmark_model(mixed) == parse_benchmark_model(NEW)
+
+
+def test_several_nets_are_no_result() -> None:
+    with pytest.raises(BadMessage, match="give it one"):
+        parse_benchncnn(NCNN + NCNN.replace("squeezenet", "mobilenet"))
+
+
 def test_half_a_line_is_no_result() -> None:
     with pytest.raises(BadMessage, match="no complete result"):
         parse_benchmark_model(NEW[: NEW.index("Inference timings")])

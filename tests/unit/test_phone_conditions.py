@@ -66,6 +66,17 @@ def test_keys_that_nearly_are_those_do_not_count() -> None:
     near = "  Capacity level: 3\n  batteryLevel: 7\n  USB powered (HVDCP): false\n  time scale: 5\n"
     marked = BATTERY.replace("  AC powered", f"{near}  AC powered")
     assert state(battery=marked) == state()
+    again = BATTERY.replace("  voltage: 4211\n", "  voltage: 4211\n  level: 3\n")
+    assert state(battery=again) == state()
+
+
+@pytest.mark.parametrize("indent", ["", "  "])
+def test_an_event_log_answers_nothing_that_the_service_did_not_say(indent: str) -> None:
+    log = "".join(f"{indent}{line}\n" for line in ("level: 12", "USB powered: true"))
+    block = BATTERY.partition("Battery event log")[0]
+    assert state(battery=f"{block}Battery event log:\n{log}") == state(battery=block)
+    silent = block.replace("  level: 76\n", "")
+    assert state(battery=f"{silent}Battery event log:\n{log}").battery_level is None
 
 
 @pytest.mark.parametrize("text", ["", "Can't find service: thermalservice\n"])

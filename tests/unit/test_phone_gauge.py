@@ -16,10 +16,10 @@ from assay.agent.measuring.observe import Observed, Setting
 from assay.agent.measuring.settle import Settled
 from assay.agent.power.calibration import GaugeCalibration, gauge_watts
 from assay.agent.power.calibration_store import BoardCalibration, apply, store
-from assay.agent.samplers.battery import Battery
+from assay.agent.samplers.battery import Battery, find_gauge
 from assay.agent.samplers.recording import Series
 from assay.core.model import PROFILES, Absent, Energy, Isolation, PowerTier, SamplerFacts
-from tests.boards import composed, copy_of
+from tests.boards import composed, copy_of, write
 from tests.tinymodels import run_of
 from tests.unit.test_energy import IDLE, sampled, step
 from tests.unit.test_run_energy import COUNTED, DEVICE
@@ -46,6 +46,14 @@ def test_the_current_counts_only_while_it_discharges(status: str, tmp_path: Path
     (root / FOLDER / "status").write_text("Discharging\n")
     (root / FOLDER / "current_now").write_text("-22\n")
     assert "current" not in told(found)
+
+
+def test_the_other_gauge_of_a_phone_gives_way(tmp_path: Path) -> None:
+    # On one Pixel 5 bms and battery differ in sign or by 7 %.
+    for name in ("bms", "max17050_battery"):
+        write(tmp_path / "sys/class/power_supply" / name, {"type": "", "voltage_now": 4_000_000})
+    gauge = find_gauge(tmp_path)
+    assert gauge is not None and gauge.folder.name == "max17050_battery"
 
 
 def test_it_is_no_power_before_it_is_calibrated() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,28 @@ def test_half_arithmetic_is_asked_for_and_told() -> None:
 def test_statuses_are_looked_at(change: dict[str, Any], told: str) -> None:
     with pytest.raises(RuntimeRejected, match=told):
         load(replace(FILE, **change))
+
+
+@pytest.mark.parametrize(
+    ("put", "got", "told"),
+    [(-1, 0, "did not take the input in0"), (0, -100, r"compute out0 \(status -100\)")],
+)
+def test_statuses_of_an_inference_are_looked_at(put: int, got: int, told: str) -> None:
+    class Extractor:
+        """Fails as ncnn's does: by a status, beside a Mat that is empty."""
+
+        def input(self, _blob: str, _mat: object) -> int:
+            return put
+
+        def extract(self, _blob: str) -> tuple[int, object]:
+            return got, np.zeros(2, dtype=np.float32)
+
+    model = load()
+    model._net = SimpleNamespace(create_extractor=Extractor)
+    with pytest.raises(RuntimeRejected, match=told):
+        model.run({"x": sample()})
+    with pytest.raises(RuntimeRejected, match=told):
+        model.bind([{"x": sample()}]).calls[0]()
 
 
 def test_outputs_of_another_size_than_promised_are_refused() -> None:
