@@ -38,7 +38,7 @@ from tests.plane import queued, sweep
 from tests.plane_client import controller_process
 
 MOST_GROWN_BYTES = 96 << 20
-MOST_GROWN_BYTES_EACH = 256 << 10  # a connection, and what gRPC takes in of a call nobody reads
+MOST_GROWN_BYTES_EACH = 384 << 10  # a connection, and what gRPC takes in of a call nobody reads
 MOST_LOG_BYTES = 64 << 20
 MOST_SYNC_S = 1.0
 _LEASE_NS = 24 * 3_600_000_000_000
