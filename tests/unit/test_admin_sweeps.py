@@ -234,6 +234,20 @@ def test_what_a_killed_controller_left_is_removed(home: Home) -> None:
     assert not asyncio.run(made(10.0)).exists()
 
 
+def test_no_file_is_left_for_who_has_gone_meanwhile(home: Home, store: Store) -> None:
+    """A call that is cancelled takes its place with it, while its file is still being made."""
+    measure(store, 0)
+
+    async def gone() -> Path:
+        async with Exports(home).place(SimpleNamespace(time_remaining=lambda: 10.0)) as path:
+            return path
+
+    path = asyncio.run(gone())
+    with pytest.raises(FileNotFoundError):
+        Here(home, store).export(ExportOrder("", "csv"), path)
+    assert not path.parent.exists()
+
+
 def test_long_lists_are_made_outside_the_event_loop(
     home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -168,7 +168,6 @@ class RemoteOffice:
             self._stub.ExportResults, wire.export_message(order), timeout_s=_LONGEST_EXPORT_S
         )
         first: admin_pb2.ExportResultsResponse | None = None
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".part")
         try:
             with partial.open("wb") as file:

@@ -127,6 +127,8 @@ def export_command(
 
     if output is None and file_format == "parquet":
         raise UsageError("--format parquet: name a file with -o; parquet is not for a terminal")
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
     order = ExportOrder(sweep or "", file_format, samples, superseded)
     with tempfile.TemporaryDirectory() as scratch:
         path = output or Path(scratch) / "results"

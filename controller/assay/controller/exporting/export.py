@@ -36,6 +36,8 @@ def export_results(
 ) -> int:
     """Writes ``records`` to ``path``, whole or not at all; returns how many traces were missing.
 
+    Makes no directory: where the one it was to write to is gone, so is who asked for the file.
+
     With ``samples_from`` the raw samples stand in the file (JSON: every array of the trace;
     Parquet: ``latency_ns``), read one trace at a time. Raises :class:`UsageError` for samples in
     CSV, which has no place for them.
@@ -45,7 +47,6 @@ def export_results(
         name = {"csv": "CSV", "mlperf": "a summary"}[file_format]
         raise UsageError(f"--samples: {name} has no place for raw samples; use parquet or json")
     traces = _Traces(samples_from)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     try:
         write(records, variants, partial, traces)
