@@ -15,7 +15,7 @@ pytestmark = pytest.mark.system
 # In a network of its own whose one link swallows everything, and counts what it swallows.
 _AGENT = """
 import fcntl, json, os, struct, subprocess, threading, time
-from assay.agent.plane.knock import knock
+from assay.agent.plane.knock import Knock
 from assay.agent.plane.link import Link
 from assay.agent.plane.quiet import QuietWindow
 from assay.core.channel import CHANNEL_OPTIONS
@@ -37,15 +37,18 @@ def swallow():
 
 threading.Thread(target=swallow, daemon=True).start()
 
-def dial():
-    knock("192.0.2.9:7401")
-    return grpc.insecure_channel("192.0.2.9:7401", options=CHANNEL_OPTIONS)
+window = QuietWindow()
+knock = Knock(lambda: window.quiet)
 
-plane = Link(dial, dial, QuietWindow())
+def dial():
+    return grpc.insecure_channel(knock("192.0.2.9:7401"), options=CHANNEL_OPTIONS)
+
+plane = Link(dial, dial, window)
 try:
     plane.sync(fleet_pb2.SyncRequest(), timeout_s=5)
 except Unreachable:
     synced = time.monotonic()
+window.enter()
 assert plane.announce(fleet_pb2.SyncRequest(), anew=True) is None
 quiet_since = time.monotonic()
 time.sleep(5)

@@ -27,7 +27,7 @@ from assay.agent.plane.footprint import give_back
 from assay.agent.plane.health import HealthReader
 from assay.agent.plane.identity import Identity
 from assay.agent.plane.jobs import RoundExecutor
-from assay.agent.plane.knock import cut_off, knock
+from assay.agent.plane.knock import Knock, cut_off
 from assay.agent.plane.link import Link
 from assay.agent.plane.pulse import Pulse, longest_wait_s
 from assay.agent.plane.putoff import PutOff
@@ -107,6 +107,7 @@ class Agent:
             home.traffic, config.daily_bytes, source.current().boot_id, self._clock.boottime_ns
         )
         self._put_off = PutOff(self._traffic)
+        self._knock = Knock(lambda: self._quiet.quiet or self._stop.is_set())
         self._link = Link(
             lambda: self._dial(self._identity.fleet_address),
             lambda: self._dial(self._identity.blobs_address),
@@ -159,8 +160,7 @@ class Agent:
         self._renewal.after_step(answered)
 
     def _dial(self, address: str) -> grpc.Channel:
-        knock(address)
-        return dial(address, self._credentials)
+        return dial(self._knock(address), self._credentials)
 
     def _dial_as(self, identity: Identity) -> None:
         """From now on; calls under way on the old channels end and are made again."""
