@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.agent.plane.putoff import MOST, PutOff
+from assay.agent.plane.putoff import MOST, NAMED_BYTES, PutOff
 from assay.agent.plane.traffic import (
     CALL_BYTES,
     DayBytes,
@@ -20,6 +20,7 @@ from assay.agent.plane.traffic import (
     on_wire_bytes,
 )
 from assay.core.errors import OverBudget
+from assay.v1 import fleet_pb2
 
 HOUR_NS = 3_600 * 10**9
 DAY_NS = 24 * HOUR_NS
@@ -219,13 +220,26 @@ class TestPutOff:
         board.now_ns += 25 * HOUR_NS
         assert put_off.grants() == () and put_off.may_take(False)
 
-    def test_nothing_more_is_tried_with_so_many_put_off(self, board: Board) -> None:
-        board.traffic.count(0, LIMIT)
+    @pytest.mark.parametrize(
+        ("limit", "most"),
+        [(1_000_000, 1), (50 * NAMED_BYTES, 5), (10_000 * NAMED_BYTES, MOST)],
+        ids=["little", "a tenth of the day", "a lot"],
+    )
+    def test_nothing_more_is_tried_with_so_many_put_off(
+        self, tmp_path: Path, limit: int, most: int
+    ) -> None:
+        board = Board(tmp_path, limit)
+        board.traffic.count(0, limit)
         put_off = PutOff(board.traffic)
-        for number in range(MOST):
+        for number in range(most):
             assert put_off.may_take(True)
             put_off.add(f"r{number}", 1, 1_000_000)
         assert not put_off.may_take(True)
+
+    def test_naming_one_takes_no_more_than_is_said(self) -> None:
+        round_id = f"{'0' * 12}-{'0' * 12}-999"
+        named = fleet_pb2.SyncRequest(put_off=[fleet_pb2.Grant(round_id=round_id, fence=1_000)])
+        assert on_wire_bytes(named.ByteSize()) * 5_000 <= NAMED_BYTES
 
 
 def test_a_whole_days_work_is_tried_again_although_syncs_go_on(board: Board) -> None:

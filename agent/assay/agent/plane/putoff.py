@@ -16,13 +16,21 @@ Grant = tuple[str, int]
 MOST = 200
 """With so many put off nothing more is tried on this day."""
 
+NAMED_BYTES = 200_000
+"""Of a day's Syncs for each that they name: some 40 bytes, 5,000 times where others are measured
+meanwhile."""
+
+_SHARE = 10
+
 
 class PutOff:
-    """Safe for several threads. What is named is forgotten with the process; that there is no room
+    """Safe for several threads. Naming them all takes a tenth of the day's bytes at most: what they
+    wait for must become free. What is named is forgotten with the process; that there is no room
     is not (:class:`~assay.agent.plane.traffic.Traffic`)."""
 
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
+        self._most = min(MOST, max(1, (traffic.limit_bytes or 0) // _SHARE // NAMED_BYTES))
         self._lock = threading.Lock()
         self._fences: dict[str, int] = {}
 
@@ -44,4 +52,4 @@ class PutOff:
     def may_take(self, passes_over: bool) -> bool:
         """Whether new rounds may be taken, by whether the controller passes over what is put off:
         by one that does not, each is granted until it has failed."""
-        return not self._traffic.waits or (passes_over and len(self._fences) < MOST)
+        return not self._traffic.waits or (passes_over and len(self._fences) < self._most)
