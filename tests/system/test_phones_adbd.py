@@ -21,7 +21,7 @@ from assay.agent.phones import rails
 from assay.agent.phones.adb import AdbServer, Phone, Said
 from assay.agent.phones.budget import DailyBudget
 from assay.agent.phones.facts import read_handset
-from assay.agent.phones.invoke import FIXED, OUTPUT, STATUS, UNPINNED, detached
+from assay.agent.phones.invoke import FIXED, HEAT, OUTPUT, STATUS, UNPINNED, detached
 from assay.agent.phones.listing import parse_devices, usable
 from assay.agent.phones.measure import Bench as Measuring
 from assay.agent.phones.measure import measure_on_phone
@@ -309,6 +309,26 @@ def test_a_run_gives_the_binarys_numbers(bench: Bench, server: AdbServer, tmp_pa
     assert found.environment["isolation"] == "pinned" and found.conditions.measure_cpus == (0,)
 
 
+def test_a_phone_that_was_hot_only_while_the_binary_ran_is_throttled(
+    bench: Bench, server: AdbServer, tmp_path: Path
+) -> None:
+    phone = connected(bench, server)
+    hot = bench.phones[0].root / "busy"
+    dumpsys = bench.phones[0].root / "usr/bin/dumpsys"
+    usual = dumpsys.read_text()
+    # Hot where nobody but the run's own script looks: once after the binary.
+    script = '[ "$1 $(ls /busy 2>&1)" = "thermalservice /busy" ] && rm /busy && S=2\n'
+    dumpsys.write_text(
+        usual.replace("case", f"S=0\n{script}case", 1).replace("Status: 0", "Status: $S")
+    )
+    try:
+        found = measured(phone, tmp_path, 1, on=lambda s: s == "measuring" and hot.touch())
+    finally:
+        dumpsys.write_text(usual)
+    assert found.failure is None and found.conditions.notes["thermal_status"] == "0 to 0"
+    assert "throttled" in {reason.code for reason in found.verdict.reasons}
+
+
 def test_two_phones_are_measured_at_once(bench: Bench, server: AdbServer, tmp_path: Path) -> None:
     phones = [connected(bench, server, index) for index in (0, 1)]
     folders = [tmp_path / str(index) for index in (0, 1)]
@@ -371,6 +391,7 @@ def test_a_mask_the_phone_does_not_take_is_told_and_not_fatal(
     processes.eventually(lambda: phone.run(["cat", status]).status == 0, "the run ends")
     output = phone.run(["cat", f"{folder}/{OUTPUT}"]).text.split()
     assert output == [FIXED, UNPINNED, "@@run", "ran", "@@run", "ran"]
+    assert phone.run(["cat", f"{folder}/{HEAT}"]).text.count("Thermal Status: 0") == 2
 
 
 def test_a_call_has_its_own_deadline_when_the_cable_is_out(bench: Bench, server: AdbServer) -> None:

@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from assay.agent.phones.conditions import PhoneState, parse_state, power_absence, reasons_of
-from assay.agent.phones.invoke import FIXED, OUTPUT, STATUS, command_line, detached
+from assay.agent.phones.conditions import (
+    PhoneState,
+    parse_state,
+    power_absence,
+    reasons_of,
+    statuses_in,
+)
+from assay.agent.phones.invoke import FIXED, HEAT, OUTPUT, STATUS, command_line, detached
 from assay.core.errors import RuntimeRejected
 from assay.core.model import (
     PROFILES,
@@ -93,6 +99,15 @@ def test_heat_makes_a_run_invalid_and_a_cable_suspect() -> None:
     assert [r.code for r in reasons_of(quiet, quiet, on_usb=False)] == ["battery_low"]
 
 
+def test_heat_that_is_gone_when_the_host_looks_again_counts() -> None:
+    cool = PhoneState(0, False)
+    during = statuses_in("@@run\nThermal Status: 0\n@@run\n  Thermal Status: 2\nlast\n")
+    assert during == [0, 2]
+    (found,) = reasons_of(cool, cool, on_usb=False, during=during)
+    assert (found.code, found.hard) == ("throttled", True)
+    assert reasons_of(cool, cool, on_usb=False, during=[0, 0]) == ()
+
+
 def test_on_a_cable_there_is_no_energy_and_never_zero() -> None:
     assert "usb_powered" in power_absence(state(), on_usb=True).reason
     assert "usb_powered" in power_absence(PhoneState(powered=True), on_usb=False).reason
@@ -140,7 +155,11 @@ def test_the_fixed_performance_mode_is_on_for_the_run_where_there_is_one(
 ) -> None:
     # Before API 30 a phone may answer the unknown command with status 0.
     log = tmp_path / "log"
-    commands = {"getprop": f"echo {sdk}", "cmd": f'echo "$3" >> {log}; exit {status}'}
+    commands = {
+        "dumpsys": 'echo "Thermal Status: 1"',
+        "getprop": f"echo {sdk}",
+        "cmd": f'echo "$3" >> {log}; exit {status}',
+    }
     for name, body in commands.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
@@ -151,6 +170,7 @@ def test_the_fixed_performance_mode_is_on_for_the_run_where_there_is_one(
     subprocess.run(["sh", "-c", waiting], env=environment, capture_output=True, timeout=20)
     output = (tmp_path / OUTPUT).read_text()
     assert (tmp_path / STATUS).read_text() == "0\n" and "ran" in output
+    assert statuses_in((tmp_path / HEAT).read_text()) == [1]
     assert (FIXED in output) is (told == ["true", "false"])
     said = log.read_text().split() if log.exists() else []
     assert said == told and (not told or "true" in output)

@@ -7,6 +7,7 @@ block is read; a thermal status of 0 without a ready HAL or any sensor means unk
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assay.core.model import Absent, Reason
@@ -16,6 +17,7 @@ SCRIPT = (
     "dumpsys power | grep -m1 mWakefulness=; echo @@airplane; "
     "settings get global airplane_mode_on"
 )
+_STATUS = re.compile(r"^\s*Thermal Status:\s*(\d+)", re.MULTILINE)
 _BATTERY_LOW = 0.20
 _POWERED = ("AC powered", "USB powered", "Wireless powered", "Dock powered")
 
@@ -59,10 +61,17 @@ def power_absence(state: PhoneState, *, on_usb: bool) -> Absent:
     return Absent("the battery's gauge is not calibrated for this phone")
 
 
-def reasons_of(before: PhoneState, after: PhoneState, *, on_usb: bool) -> tuple[Reason, ...]:
-    """What speaks against a run between two states."""
+def statuses_in(text: str) -> list[int]:
+    """The thermal statuses that stand in a text, as ``dumpsys thermalservice`` writes them."""
+    return [int(found) for found in _STATUS.findall(text)]
+
+
+def reasons_of(
+    before: PhoneState, after: PhoneState, *, on_usb: bool, during: Sequence[int] = ()
+) -> tuple[Reason, ...]:
+    """What speaks against a run between two states, and thermal statuses ``during`` it."""
     found = []
-    worst = max(before.thermal_status or 0, after.thermal_status or 0)
+    worst = max(before.thermal_status or 0, after.thermal_status or 0, *during)
     if worst > 0:
         found.append(Reason("throttled", True, f"Android's thermal status was {worst}"))
     if on_usb or before.powered or after.powered:
@@ -74,7 +83,7 @@ def reasons_of(before: PhoneState, after: PhoneState, *, on_usb: bool) -> tuple[
 
 
 def _thermal_status(text: str) -> int | None:
-    status = re.search(r"^\s*Thermal Status:\s*(\d+)", text, re.MULTILINE)
+    status = _STATUS.search(text)
     if status is None:
         return None
     blind = re.search(r"HAL Ready:\s*false", text) and not re.search(r"Temperature\{", text)

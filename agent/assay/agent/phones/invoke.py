@@ -14,12 +14,14 @@ from assay.core.errors import RuntimeRejected
 from assay.core.model import RunSpec
 
 NCNN_INVOCATIONS = 15
-STATUS, OUTPUT, PID = "status", "output", "pid"
+STATUS, OUTPUT, PID, HEAT = "status", "output", "pid", "heat"
 UNPINNED, FIXED = "@@unpinned", "@@fixed"
 # Before API 30 a phone may answer an unknown command with status 0.
 _FIX = "cmd power set-fixed-performance-mode-enabled"
 UNFIX = f"{_FIX} false >/dev/null 2>&1"
 """Lets the clocks be what Android wants them to be again."""
+# Between runs and at the end of the last: beside one it would take part in what is timed.
+_HEAT = f'dumpsys thermalservice 2>/dev/null | grep "Thermal Status:" >> {HEAT}'
 
 
 def command_line(
@@ -52,15 +54,16 @@ def detached(argv: Sequence[str], times: int, folder: str, mask: int) -> str:
     """A script that starts ``argv`` in ``folder`` in a session of its own and returns at once.
 
     It outlives the connection. Output goes to ``output``, the exit status to ``status`` when all
-    is over, the leader's pid to ``pid``; runs are parted by a line ``@@run``. Where the phone does
-    not take the mask (a cluster that is offline), it runs free and says :data:`UNPINNED`. Where it
-    has a fixed performance mode, it is on for the run, which says :data:`FIXED`. Where the phone
-    has a power monitor that may be read, its rails are noted (:mod:`.rails`).
+    is over, the leader's pid to ``pid``, the thermal status after each run to ``heat``; runs are
+    parted by a line ``@@run``. Where the phone does not take the mask (a cluster that is offline),
+    it runs free and says :data:`UNPINNED`. Where it has a fixed performance mode, it is on for the
+    run, which says :data:`FIXED`. Where the phone has a power monitor that may be read, its rails
+    are noted (:mod:`.rails`).
     """
     pin = f"p='taskset {mask:x}'; $p true 2>/dev/null || {{ p=; echo {UNPINNED}; }}; "
     loop = pin if mask else f"p=; echo {UNPINNED}; "
     loop += f"i=0; s=0; while [ $i -lt {times} ] && [ $s -eq 0 ]; do echo @@run; "
-    loop += f"$p {shlex.join(argv)}; s=$?; i=$((i+1)); done"
+    loop += f"$p {shlex.join(argv)}; s=$?; i=$((i+1)); {_HEAT}; done"
     fix = f'f=; if [ "$(getprop ro.build.version.sdk)" -ge 30 ] && {_FIX} true; then f=1; fi'
     fix += f' >/dev/null 2>&1; [ -n "$f" ] && echo {FIXED}; '
     loop = f'{fix}{noting(loop)}; [ -n "$f" ] && {UNFIX}'

@@ -20,6 +20,7 @@ from assay.agent.phones.adb import NO_ROOM, Phone, Said
 from assay.agent.phones.facts import cluster_mask
 from assay.agent.phones.invoke import (
     FIXED,
+    HEAT,
     OUTPUT,
     PID,
     STATUS,
@@ -95,7 +96,9 @@ def measure_on_phone(
     started_unix_ns, begin_ns = time.time_ns(), time.monotonic_ns()
     empty = _unfinished(run, device, device_name, started_unix_ns)
     try:
-        text, before, after, noted = _observe(bench, run, paths, device, work_dir, on_state, cancel)
+        text, before, after, heat, noted = _observe(
+            bench, run, paths, device, work_dir, on_state, cancel
+        )
         printed = printed_of(run, text)
         latency = latency_of(printed, int(run.profile.t_min_ns))
     except Cancelled:
@@ -106,7 +109,7 @@ def measure_on_phone(
         return replace(empty, failure=failure, verdict=verdict)
     reasons = [
         Reason("outputs_unchecked", False, "the binary dumps no outputs"),
-        *state.reasons_of(before, after, on_usb=bench.on_usb),
+        *state.reasons_of(before, after, on_usb=bench.on_usb, during=heat),
     ]
     if printed.count < n_min(0.5):
         reasons.append(Reason("low_n", True, f"{printed.count} inferences"))
@@ -149,8 +152,9 @@ def _observe(
     work_dir: Path,
     on_state: Callable[[str], None],
     cancel: threading.Event,
-) -> tuple[str, state.PhoneState, state.PhoneState, Noted | None]:
-    """The binary's output, the phone's state before and after, and its rails as noted."""
+) -> tuple[str, state.PhoneState, state.PhoneState, list[int], Noted | None]:
+    """The binary's output, the phone's state before and after, its thermal status after each run of
+    the binary, and its rails as noted."""
     if run.scenario.kind is not ScenarioKind.SINGLE_STREAM or run.scenario.mode is not Mode.BURST:
         raise RuntimeRejected("a benchmark binary runs single_stream bursts only")
     binary = bench.binaries.get(run.runtime.name)
@@ -172,7 +176,8 @@ def _observe(
     text = _wait(bench.phone, folder, deadline_s, cancel)
     on_state("evaluating")
     noted = Noted.parse(bench.phone.shell(f"cd {folder}; {rails.READ}", timeout_s=60.0).text)
-    return text, before, _state(bench.phone), noted
+    heat = state.statuses_in(bench.phone.run(["cat", f"{folder}/{HEAT}"]).text)
+    return text, before, _state(bench.phone), heat, noted
 
 
 def _energy(
