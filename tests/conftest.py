@@ -71,13 +71,13 @@ def figures(record_property: Callable[[str, object], None]) -> Callable[..., Non
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """One line for each test that told figures, and for each long one."""
+    """One line for each long test, with its figures where it told some."""
     took_s: dict[str, float] = {}
     told: dict[str, list[str]] = {}
     for outcome in ("passed", "failed", "error"):
         for report in terminalreporter.getreports(outcome):
             took_s[report.nodeid] = took_s.get(report.nodeid, 0.0) + report.duration
-            if report.user_properties or "soak" in report.keywords:
+            if "soak" in report.keywords:
                 pairs = [f"{name} {value}" for name, value in report.user_properties]
                 if outcome != "passed":
                     pairs.insert(0, "FAILED")
