@@ -332,6 +332,29 @@ def test_accuracy_is_paired_where_the_labels_are_held(tmp_path: Path) -> None:
     data = replace(data, results=tuple(results), cells=tuple(cells), dataset=dataset)
     (found,) = gather(summarise(data), data, blobs).accuracy.values()
     assert (found.n, found.lost, found.gained) == (100, 3, 0)
+    # Forced, a section may hold answers to two data sets: these are no pairs.
+    np.savez(tmp_path / "short.npz", x=np.zeros((60, 1)), y=labels[:60])
+    short = blobs.add_file(tmp_path / "short.npz", MEDIA_NPZ)
+    write_trace(
+        tmp_path / "t.npz", replace(make_trace(1e6), predictions=labels[:60].astype(np.int32))
+    )
+    ref = blobs.add_file(tmp_path / "t.npz", MEDIA_NPZ)
+    data = replace(
+        data,
+        cells=tuple(
+            replace(c, run=replace(c.run, inputs=replace(c.run.inputs, artifact=short)))
+            if c.run.variant_name == "fp16"
+            else c
+            for c in cells
+        ),
+        results=tuple(
+            replace(r, result=replace(r.result, trace=ref))
+            if r.result.run.variant_name == "fp16"
+            else r
+            for r in results
+        ),
+    )
+    assert gather(summarise(data), data, blobs).accuracy == {}
 
 
 def test_samples_of_several_blocks_are_placed_on_the_clock(tmp_path: Path) -> None:

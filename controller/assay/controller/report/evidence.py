@@ -43,6 +43,14 @@ class Evidence:
     unreadable: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """Which samples a cell got right, and what was true of each."""
+
+    right: NDArray[np.bool_]
+    truth: NDArray[np.int64]
+
+
 def gather(summary: Summary, data: SweepData, blobs: ContentStore) -> Evidence:
     """Reads every trace once, one at a time."""
     by_cell: dict[str, list[ResultRecord]] = {}
@@ -54,7 +62,7 @@ def gather(summary: Summary, data: SweepData, blobs: ContentStore) -> Evidence:
     accuracy: dict[str, AccuracyComparison] = {}
     unreadable = 0
     for section in summary.sections:
-        answers: dict[str, NDArray[np.bool_]] = {}
+        answers: dict[str, _Answers] = {}
         for row in section.rows:
             key = row.cell.cell_key
             records = by_cell.get(key, [])
@@ -70,8 +78,9 @@ def gather(summary: Summary, data: SweepData, blobs: ContentStore) -> Evidence:
                 distributions.setdefault(key, []).append(_quantiles(record, trace, middle))
                 if record is middle:
                     timelines[key] = _over_time(trace)
-                if trace.predictions is not None and _same_length(trace, labels[fed]):
-                    answers[key] = trace.predictions == labels[fed]
+                truth, told = labels[fed], trace.predictions
+                if truth is not None and told is not None and told.shape == truth.shape:
+                    answers[key] = _Answers(np.equal(told, truth), truth)
         accuracy |= _compared(section, answers)
     return Evidence(distributions, timelines, accuracy, unreadable)
 
@@ -167,23 +176,14 @@ def _labels(digest: str, blobs: ContentStore) -> NDArray[np.int64] | None:
         return arrays["y"].astype(np.int64) if "y" in arrays.files else None
 
 
-def _same_length(trace: Trace, labels: NDArray[np.int64] | None) -> bool:
-    return (
-        labels is not None
-        and trace.predictions is not None
-        and trace.predictions.shape == labels.shape
-    )
-
-
-def _compared(
-    section: Section, answers: Mapping[str, NDArray[np.bool_]]
-) -> dict[str, AccuracyComparison]:
+def _compared(section: Section, answers: Mapping[str, _Answers]) -> dict[str, AccuracyComparison]:
+    """By cell; not where another data set was answered, which ``--force`` puts in one section."""
     reference: Row | None = section.reference
     base = answers.get(reference.cell.cell_key) if reference else None
     if reference is None or base is None:
         return {}
     return {
-        key: compare_accuracy(base, right)
-        for key, right in answers.items()
-        if key != reference.cell.cell_key
+        key: compare_accuracy(base.right, one.right)
+        for key, one in answers.items()
+        if key != reference.cell.cell_key and np.array_equal(one.truth, base.truth)
     }
