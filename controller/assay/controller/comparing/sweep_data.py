@@ -62,10 +62,12 @@ def _reused(
     measured = {r.result.run.cell_key for r in own}
     lacking = [c.cell_key for c in cells if not c.run.canary and c.cell_key not in measured]
     found = store.results(cell_keys=lacking) if lacking else []
-    # With the canaries that ran beside them: they may speak against comparing.
+    # With the canaries that ran beside them, of all those a device has had: they may speak against
+    # comparing.
     rounds = {r.result.round_id for r in found}
-    canaries = [c.cell_key for c in cells if c.run.canary] if found else []
-    beside = store.results(cell_keys=canaries) if canaries else []
+    canaries = [c.cell_key for c in cells if c.run.canary]
+    sweeps = {r.result.sweep_id for r in found} if canaries else set()
+    beside = [r for one in sorted(sweeps) for r in store.results(sweep_id=one, cell_keys=canaries)]
     known = {r.attempt_id for r in own}
     return found + [r for r in beside if r.result.round_id in rounds and r.attempt_id not in known]
 
