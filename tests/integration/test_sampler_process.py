@@ -118,7 +118,9 @@ def test_what_died_in_a_run_is_told_with_the_run(
         None,
         50,
     )
-    assert "reads failed: hwmon1/in1_input: Input/output error" in seen.troubles["ina3221"]
+    # Between the first file and the last a read may have told the other rails.
+    assert "reads failed" in seen.troubles["ina3221"]
+    assert seen.troubles["ina3221"].endswith(": hwmon1/in1_input: Input/output error")
     assert set(seen.troubles) == {"ina3221"}
     assert "intel-rapl" in seen.absent["rapl"]
 
