@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,34 +15,16 @@ from assay.agent.measuring.observe import RunPaths
 from assay.agent.measuring.outcome import failure_of
 from assay.agent.phones import conditions as state
 from assay.agent.phones import rails
-from assay.agent.phones.adb import NO_ROOM, Phone, Said
+from assay.agent.phones.adb import Phone
 from assay.agent.phones.facts import cluster_mask
-from assay.agent.phones.invoke import (
-    FIXED,
-    HEAT,
-    OUTPUT,
-    PID,
-    STATUS,
-    UNFIX,
-    UNPINNED,
-    command_line,
-    detached,
-)
+from assay.agent.phones.invoke import FIXED, HEAT, UNPINNED, command_line, detached
 from assay.agent.phones.latency import latency_of, printed_of
 from assay.agent.phones.rails import Noted, energy_of
 from assay.agent.phones.store import PhoneFiles
+from assay.agent.phones.waiting import require_started, wait
 from assay.agent.power.energy import EnergyEstimate
 from assay.core import bundle
-from assay.core.errors import (
-    AssayError,
-    Cancelled,
-    DiskFull,
-    RuntimeAbsent,
-    RuntimeRejected,
-    Unreachable,
-    WorkerCrashed,
-    WorkerTimeout,
-)
+from assay.core.errors import AssayError, Cancelled, RuntimeAbsent, RuntimeRejected
 from assay.core.model import (
     Absent,
     ColdStart,
@@ -62,7 +43,6 @@ from assay.core.ncnn_file import unpack
 from assay.core.stats import n_min
 from assay.core.version import __version__
 
-_POLL_S = 1.0
 _SLACK_S = 180.0
 _RAW_KEPT = 4000
 _CONDITIONS_S = 20.0
@@ -171,9 +151,9 @@ def _observe(
     before = _state(bench.phone)
     on_state("measuring")
     script = detached(argv, times, folder, cluster_mask(device, run.runtime.threads))
-    _require_started(bench.phone, bench.phone.shell(script))
+    require_started(bench.phone, bench.phone.shell(script))
     deadline_s = time.monotonic() + times * run.profile.t_max_ns / 1e9 + _SLACK_S
-    text = _wait(bench.phone, folder, deadline_s, cancel)
+    text = wait(bench.phone, folder, deadline_s, cancel)
     on_state("evaluating")
     noted = Noted.parse(bench.phone.shell(f"cd {folder}; {rails.READ}", timeout_s=60.0).text)
     heat = state.statuses_in(bench.phone.run(["cat", f"{folder}/{HEAT}"]).text)
@@ -202,58 +182,6 @@ def _model(run: RunSpec, model: Path, work_dir: Path) -> tuple[Path, tuple[int, 
 
 def _state(phone: Phone) -> state.PhoneState:
     return state.parse_state(phone.shell(state.SCRIPT, timeout_s=_CONDITIONS_S).text)
-
-
-def _wait(phone: Phone, folder: str, deadline_s: float, cancel: threading.Event) -> str:
-    """Waits for the detached binary, across any break of the connection; returns its output."""
-    while True:
-        try:
-            said = phone.run(["cat", f"{folder}/{STATUS}"])
-            if said.status == 0:
-                return _finished(phone, folder, said.text.strip())
-        except Unreachable as error:
-            if time.monotonic() > deadline_s:
-                raise
-            with contextlib.suppress(Unreachable):
-                phone.server.reconnect(phone.serial)
-            reason = str(error)
-        else:
-            reason = "it is still running"
-        if time.monotonic() > deadline_s:
-            _kill(phone, folder)
-            raise WorkerTimeout(f"the binary did not end in time: {reason}")
-        if cancel.wait(_POLL_S):
-            _kill(phone, folder)
-            raise Cancelled("the run was cancelled; its binary on the phone is killed")
-
-
-def _require_started(phone: Phone, said: Said) -> None:
-    if NO_ROOM.search(said.text):
-        raise _no_room(phone)
-    if said.status:
-        raise WorkerCrashed(f"{phone.serial}: the run did not start: {said.text.strip()[-200:]}")
-
-
-def _no_room(phone: Phone) -> DiskFull:
-    return DiskFull(f"{phone.serial}: no room for what the binary prints: free some storage on it")
-
-
-def _finished(phone: Phone, folder: str, status: str) -> str:
-    text = phone.run(["cat", f"{folder}/{OUTPUT}"], timeout_s=60.0).text
-    # The shell made the file and could not write into it.
-    if not status or NO_ROOM.search(text):
-        raise _no_room(phone)
-    if status != "0":
-        lines = [line for line in text.splitlines() if line.strip()]
-        raise WorkerCrashed(
-            f"the binary ended with status {status}: {lines[-1][:200] if lines else 'silent'}"
-        )
-    return text
-
-
-def _kill(phone: Phone, folder: str) -> None:
-    with contextlib.suppress(Unreachable):
-        phone.shell(f"kill -9 -$(cat {folder}/{PID}); {UNFIX}")
 
 
 def _conditions(
