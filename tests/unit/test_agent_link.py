@@ -102,6 +102,12 @@ def test_a_word_of_the_controller_keeps_the_channel(bench: Bench) -> None:
         bench.sync()
     bench.sync()
     assert bench.dialled == 1
+    # One that is busy: a thousand new handshakes would make it no less so.
+    bench.controller.faults["ReportResults"] = [Unreachable("no place; try again soon")]
+    with pytest.raises(Unreachable, match="no place"):
+        bench.report()
+    bench.report()
+    assert bench.dialled == 1
 
 
 def test_a_long_poll_that_gave_way_keeps_the_channel(bench: Bench) -> None:

@@ -186,14 +186,21 @@ def error_of(error: grpc.RpcError) -> AssayError:
     """
     status: grpc.StatusCode = error.code()
     message = error.details() or status.name
-    trailing: Any = error.trailing_metadata()
-    for key, value in trailing or ():
-        if key == CODE_KEY:
-            text = value.decode() if isinstance(value, bytes) else value
-            return _CLASSES.get(text, AssayError)(message)
+    code = code_in(error)
+    if code:
+        return _CLASSES.get(code, AssayError)(message)
     if status is grpc.StatusCode.UNIMPLEMENTED:
         return VersionMismatch(f"the controller does not know this call; upgrade it ({message})")
     return Unreachable(f"{status.name}: {message}")
+
+
+def code_in(error: grpc.RpcError) -> str:
+    """The code that the server named; empty where it was not the server that ended the call."""
+    trailing: Any = error.trailing_metadata()
+    for key, value in trailing or ():
+        if key == CODE_KEY:
+            return value.decode() if isinstance(value, bytes) else str(value)
+    return ""
 
 
 def status_of(error: AssayError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:

@@ -13,7 +13,7 @@ from assay.agent.plane.counted import Count, CountedChannel
 from assay.agent.plane.offer import Offer
 from assay.agent.plane.quiet import Packet, QuietWindow
 from assay.agent.plane.signatures import Envelopes
-from assay.core.channel import BLOB_CHUNK_BYTES, error_of
+from assay.core.channel import BLOB_CHUNK_BYTES, code_in, error_of
 from assay.core.encoding import Encoding, encodings_here
 from assay.core.errors import AssayError, BadMessage, Cancelled, Unreachable
 from assay.core.framing import READ, Chunk, unframed
@@ -32,8 +32,8 @@ class Link:
 
     A channel whose call failed is closed and made anew for the next call, so that gRPC's own
     reconnecting sends nothing while a block is timed; ``fleet`` and ``blobs`` make one, or raise
-    :class:`Unreachable`. Calls that the quiet window or the end of
-    the agent cut short raise :class:`Cancelled`. ``count`` is told bytes sent and received;
+    :class:`Unreachable`. Calls that the quiet window or the end of the agent cut short raise
+    :class:`Cancelled`. ``count`` is told bytes sent and received;
     ``cut_off`` makes that what is still to be sent to the fleet port is dropped with its channel.
     """
 
@@ -246,7 +246,8 @@ def _failure(line: _Line, error: grpc.RpcError, packet: Packet) -> AssayError:
     if packet.cancelled:
         return Cancelled("the call gave way")
     failure = error_of(error)
-    if failure.code == "unreachable":
+    # A controller that is busy says so by the same code, over a connection that works.
+    if failure.code == "unreachable" and not code_in(error):
         line.close()
     return failure
 
