@@ -147,7 +147,7 @@ def test_a_device_has_one_place() -> None:
 
 def test_who_sends_nothing_loses_the_place() -> None:
     async def test() -> None:
-        async with serving(places=1, read_s=0.1) as it:
+        async with serving(places=1, read_s=0.5) as it:
             it.fleet.let_go.release()
             stalled = it.stall("slow")
             await asyncio.sleep(0.02)
