@@ -77,7 +77,7 @@ def test_the_step_follows_from_the_shunt() -> None:
     assert meter is not None and meter.quantum == pytest.approx(2.5e-6 / 2e-3 * 11.98)
 
 
-@pytest.mark.parametrize("shunt", ["", "0", "0.1", "-1", "100 mOhm"])
+@pytest.mark.parametrize("shunt", ["", "0", "0.1", "-1", "10²", "100 mOhm"])
 def test_without_the_shunt_there_is_no_current(shunt: str) -> None:
     assert SHUNT_VARIABLE in refusal(Wire(INA226), {**AT_226, SHUNT_VARIABLE: shunt})
 

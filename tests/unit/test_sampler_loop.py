@@ -14,6 +14,7 @@ from assay.agent.samplers import (
     Reading,
     Sampler,
     all_samplers,
+    probe_all,
     registry,
     sampler,
 )
@@ -225,7 +226,7 @@ def test_a_name_taken_twice_raises() -> None:
 
 
 def test_a_sampler_of_another_package_is_found_by_its_entry_point(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """As a Joulescope, a PPK2 or a Monsoon would be added."""
     known = dict(registry())
@@ -238,7 +239,12 @@ def test_a_sampler_of_another_package_is_found_by_its_entry_point(
         def load(self) -> type[Sampler]:
             if self.value == "ppk2:Ppk2":
                 raise ImportError("No module named 'ppk2'")
-            return sampler("joulescope", unit="W")(type("Joulescope", (Fake,), {}))
+
+            def probe(_cls: object, _sysroot: Path) -> Absent:
+                raise LookupError("no device")
+
+            found = type("Joulescope", (Fake,), {"probe": classmethod(probe)})
+            return sampler("joulescope", unit="W")(found)
 
     def installed(*, group: str) -> list[Entry]:
         assert group == "assay.samplers"
@@ -248,6 +254,8 @@ def test_a_sampler_of_another_package_is_found_by_its_entry_point(
     found = all_samplers()
     assert "joulescope" in found and "ina3221" in found
     assert "ppk2:Ppk2 left out: No module named 'ppk2'" in capsys.readouterr().err
+    # What its probe raises is its own trouble.
+    assert probe_all(tmp_path)["joulescope"] == Absent("LookupError: no device")
 
 
 @settings(deadline=None)

@@ -47,7 +47,7 @@ def test_the_drivers_default_shunt_is_refused_until_stated(tmp_path: Path) -> No
     assert confirmed["amperes"] == pytest.approx(0.62)
 
 
-@pytest.mark.parametrize("nonsense", ["0", "-5", "100 mOhm", "0.1"])
+@pytest.mark.parametrize("nonsense", ["0", "-5", "100 mOhm", "0.1", "10²"])
 def test_a_shunt_stated_wrongly_is_refused(nonsense: str) -> None:
     refused = Ina2xx.probe(composed("rpi4_ina219"), {SHUNT_VARIABLE: nonsense})
     assert isinstance(refused, Absent) and nonsense in refused.reason

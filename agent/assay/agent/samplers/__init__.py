@@ -47,8 +47,16 @@ def all_samplers() -> Mapping[str, type[Sampler]]:
 
 
 def probe_all(sysroot: Path = Path("/")) -> dict[str, Sampler | Absent]:
-    """Asks every sampler whether it works here; the caller closes those that do."""
-    return {name: kind.probe(sysroot) for name, kind in all_samplers().items()}
+    """Asks every sampler whether it works here; the caller closes those that do. One whose probe
+    raises is absent by that: a plug-in's bug must not keep the agent from starting."""
+    return {name: _probed(kind, sysroot) for name, kind in all_samplers().items()}
+
+
+def _probed(kind: type[Sampler], sysroot: Path) -> Sampler | Absent:
+    try:
+        return kind.probe(sysroot)
+    except Exception as error:
+        return Absent(f"{type(error).__name__}: {error}")
 
 
 def sampler_facts(sysroot: Path = Path("/")) -> tuple[SamplerFacts, ...]:

@@ -114,7 +114,7 @@ def shunt_of(folder: Path, stated_uohm: str) -> Shunt | Absent:
     if chip in _BUILT_IN_SHUNT:
         return Shunt(1.0, assumed or 2_000)
     if stated_uohm:
-        if not stated_uohm.isdigit() or int(stated_uohm) == 0:
+        if not stated_uohm.isdecimal() or int(stated_uohm) == 0:
             return Absent(f"{SHUNT_VARIABLE}: {stated_uohm!r} is no number of µΩ")
         real = int(stated_uohm)
         return Shunt((assumed or _DRIVER_DEFAULT_UOHM) / real, real)

@@ -92,7 +92,7 @@ class Ina2xxI2c(Sampler):
         if match is None or chip is None:
             return Absent(f"{CHIP_VARIABLE}: {named!r} is not like 1:0x40:{'|'.join(CHIPS)}")
         shunt = environ.get(SHUNT_VARIABLE, "")
-        if not chip.own_shunt and (not shunt.isdigit() or int(shunt) == 0):
+        if not chip.own_shunt and (not shunt.isdecimal() or int(shunt) == 0):
             return Absent(f"{chip.name}: state its shunt in µΩ in {SHUNT_VARIABLE}, not {shunt!r}")
         ohm = 1.0 if chip.own_shunt else int(shunt) * 1e-6
         sign = -1 if environ.get(SIGN_VARIABLE) == "-1" else 1
