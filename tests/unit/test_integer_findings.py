@@ -71,6 +71,11 @@ def test_conversions_at_both_ends_are_usual() -> None:
     assert told == "this processor has no instructions for int8 dot products"
 
 
+def test_a_processor_that_did_not_compute_is_not_to_blame() -> None:
+    line = FUSED.replace("CPUExecutionProvider", "CUDAExecutionProvider")
+    assert causes(provenance(line, "avx2")).startswith("neither the processor’s")
+
+
 def test_what_is_not_known_is_not_claimed() -> None:
     assert "does not tell" in causes(provenance("CPUExecutionProvider"))
 

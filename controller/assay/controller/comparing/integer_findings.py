@@ -18,6 +18,8 @@ from assay.core.model import Provenance
 _DOT_PRODUCTS = frozenset({"dotprod", "i8mm", "avx512_vnni", "avx_vnni", "amx_int8"})
 # At least one of these is there wherever the processor's features are known.
 _VECTORS = frozenset({"neon", "avx2", "avx512"}) | _DOT_PRODUCTS
+# Where else operators ran (a GPU, a vendor's delegate), the processor says nothing about them.
+_ON_PROCESSOR = ("CPU", "Xnnpack", "XNNPACK", "builtin")
 _CONVERSION = re.compile(r"((?:Dynamic)?(?:Quantize|Dequantize)Linear|(?:DE)?QUANTIZE) x(\d+)")
 _OPERATOR = re.compile(r"[\w.:]+ x(\d+)")
 # A model converts at its input and at its output.
@@ -46,7 +48,8 @@ def causes(provenance: Provenance) -> str:
     """What of the processor and of the optimised graph explains it."""
     found = []
     words = set(provenance.device.capabilities)
-    if words & _VECTORS and not words & _DOT_PRODUCTS:
+    here = all(place.startswith(_ON_PROCESSOR) for place in provenance.placement)
+    if here and words & _VECTORS and not words & _DOT_PRODUCTS:
         found.append("this processor has no instructions for int8 dot products")
     text = " ".join(provenance.placement)
     left = [(name, int(count)) for name, count in _CONVERSION.findall(text)]
