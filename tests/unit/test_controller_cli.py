@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import json
 import sqlite3
 from pathlib import Path
@@ -16,8 +17,10 @@ from assay.controller.cli.doctor import examine
 from assay.controller.home import Home
 from assay.controller.identity.pki import Authority
 from assay.controller.records import DeviceState, SweepState
+from assay.controller.store import soundness
 from assay.controller.store.base import Store
 from assay.core.cas import ContentStore
+from assay.core.digest import of_file
 from assay.core.errors import AlreadyExists, BadMessage, CheckFailed, NotFound, UsageError
 from assay.core.model import MEDIA_NPZ, MEDIA_ONNX
 from assay.core.token import JoinToken
@@ -253,6 +256,20 @@ class TestStoreCheck:
         content.path(dataset().splits["test"].digest).write_bytes(b"changed")
         assert list(self.rows()) == ["artifacts"]
         assert self.rows("--quick") == {}
+
+    @pytest.mark.parametrize("gone", [True, False])
+    def test_a_file_that_is_collected_meanwhile_is_not_broken_one_that_cannot_be_read_is(
+        self, content: ContentStore, monkeypatch: pytest.MonkeyPatch, gone: bool
+    ) -> None:
+        extra = content.path(content.add_bytes(b"nobody names it", MEDIA_NPZ).digest)
+
+        def reading(path: Path) -> str:
+            if path != extra:
+                return of_file(path)
+            raise FileNotFoundError(path) if gone else OSError(errno.EIO, "a bad block")
+
+        monkeypatch.setattr(soundness, "of_file", reading)
+        assert list(self.rows()) == ([] if gone else ["artifacts"])
 
     def test_a_damaged_database_is_found(self, home: Home, store: Store) -> None:
         store.close()

@@ -11,7 +11,7 @@ from assay.controller.records import RoundState, SweepState, VariantFile
 from assay.controller.store.base import Store
 from assay.core.cas import ContentStore
 from assay.core.digest import of_file, short
-from assay.core.errors import AssayError
+from assay.core.errors import AssayError, NotFound
 from assay.core.model import ArtifactRef, RunSpec
 
 _OPEN = (RoundState.QUEUED, RoundState.LEASED)
@@ -60,17 +60,22 @@ def _database(store: Store) -> Iterator[Finding]:
 def _artifacts(home: Home, read: bool) -> Finding:
     content = ContentStore(home.artifacts)
     held = list(content.held())
-    bad = [
-        short(digest)
-        for digest, _ in held
-        if not os.access(content.path(digest), os.R_OK)
-        or (read and of_file(content.path(digest)) != digest)
-    ]
+    bad = [short(digest) for digest, _ in held if _is_broken(content, digest, read)]
     size = sum(size for _, size in held)
     detail = f"{len(held)} files, {size / 2**20:.1f} MiB {'read' if read else 'found'}"
     if bad:
         detail += f"; unreadable or changed: {', '.join(bad)}: remove them and build or add again"
     return Finding("artifacts", not bad, detail)
+
+
+def _is_broken(content: ContentStore, digest: str, read: bool) -> bool:
+    try:
+        path = content.path(digest)
+        return not os.access(path, os.R_OK) or (read and of_file(path) != digest)
+    except (NotFound, FileNotFoundError):
+        return False  # collected meanwhile; whether it is missed is another question
+    except OSError:
+        return True
 
 
 def _named(home: Home, store: Store) -> Finding:
