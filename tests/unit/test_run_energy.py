@@ -79,6 +79,7 @@ def run_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., M
         device: DeviceFacts = DEVICE,
         absent: Mapping[str, str] | None = None,
         troubles: Mapping[str, str] | None = None,
+        loss: str = "",
     ) -> Measured:
         still = DeviceState(0, governors=("performance",))
         seen = Observed(
@@ -88,6 +89,7 @@ def run_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., M
             Settled(0, 40.0, timed_out=False),
             {KEY: readings} if readings.t_ns else {},
             idle,
+            loss,
             absent=absent or {},
             troubles=troubles or {},
         )
@@ -255,6 +257,13 @@ def test_a_sensor_that_was_there_when_the_agent_started_says_why_it_is_gone(
 ) -> None:
     found = run_with(NOTHING, absent={"rpi_pmic": "vcgencmd pmic_read_adc: status 1: silent"})
     assert found.energy == Absent("rpi_pmic: vcgencmd pmic_read_adc: status 1: silent")
+
+
+def test_a_sampler_process_that_was_lost_is_why_there_is_no_energy(
+    run_with: Callable[..., Measured],
+) -> None:
+    told = "the sampler process was not ready within 10 s"
+    assert run_with(NOTHING, loss=told).energy == Absent(told)
 
 
 def test_current_that_flowed_back_all_along_is_why_there_are_no_watts(

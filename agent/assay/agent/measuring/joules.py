@@ -67,8 +67,10 @@ def run_energy(setting: Setting, observed: Observed, calibration_dir: Path | Non
 
 
 def _no_source(setting: Setting, observed: Observed) -> str:
-    """Why no total came: the trouble of a sampler that gave power when the board was looked at,
-    else what the board says of its missing sensor."""
+    """Why no total came: what became of all readings, the trouble of a sampler that gave power when
+    the board was looked at, else what the board says of its missing sensor."""
+    if observed.sampler_loss and not observed.series:
+        return observed.sampler_loss
     gave = [s.name for s in setting.device.samplers if s.unit in ("W", "J") and not s.absent_reason]
     told = {**observed.absent, **observed.troubles}
     silent = [f"{name}: {told[name]}" for name in gave if name in told]
