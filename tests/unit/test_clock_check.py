@@ -15,7 +15,9 @@ import pytest
 import structlog.testing
 
 from assay.agent.home import AgentHome
+from assay.agent.plane import session
 from assay.agent.plane.enrol import enrol
+from assay.agent.plane.knock import Knock
 from assay.agent.plane.link import Link
 from assay.controller.identity.pki import Authority
 from assay.core.channel import dial_enrolment
@@ -102,17 +104,35 @@ def test_an_agent_whose_clock_ran_ahead_says_so_and_tries_on(
     server = served(AHEAD)
     agent = Agent(FakeController(), tmp_path)
     line = lambda: dial_enrolment(server.address, server.ca_pem.encode())  # noqa: E731
-    session = agent.session
-    session.link = Link(line, line, agent.quiet)
-    session.identity = replace(
-        session.identity, fleet_address=server.address, ca_bundle_pem=server.ca_pem
+    loop = agent.session
+    loop.link = Link(line, line, agent.quiet)
+    loop.identity = replace(
+        loop.identity, fleet_address=server.address, ca_bundle_pem=server.ca_pem
     )
     with structlog.testing.capture_logs() as logs:
         for _ in range(4):
-            assert session.step() > 0
+            assert loop.step() > 0
     assert [entry["code"] for entry in logs] == ["unreachable"] * 2 + ["clock_wrong"] * 2
     assert "set the clock" in logs[3]["note"]
     with pytest.raises(ClockWrong):
-        session.step(hurry=True)
-    session.link.close()
+        loop.step(hurry=True)
+    loop.link.close()
+    agent.spool.close()
+
+
+def test_where_nobody_takes_a_connection_no_clock_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looked(*_: object) -> None:
+        pytest.fail("packets for nothing, for as long as they last, while a run may begin")
+
+    monkeypatch.setattr(session, "clock_trouble", looked)
+    agent = Agent(FakeController(), tmp_path)
+    knock = Knock()
+    line = lambda: grpc.insecure_channel(knock("127.0.0.1:1"))  # noqa: E731
+    agent.session.link = Link(line, line, agent.quiet)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            assert agent.session.step() > 0
+    assert "certificate may be refused" in logs[2]["note"]
     agent.spool.close()

@@ -276,7 +276,7 @@ class Session:
         self._answered = False
         self._failures += 1
         pause_s = self._backoff.next_s()
-        note = self._hint() if self._failures >= _FAILURES_BEFORE_HINT else ""
+        note = self._hint(error) if self._failures >= _FAILURES_BEFORE_HINT else ""
         _LOG.warning(
             "controller did not answer",
             address=self.identity.fleet_address,
@@ -288,9 +288,11 @@ class Session:
         )
         return pause_s
 
-    def _hint(self) -> str:
-        """A certificate that either side refuses looks like a dead network to gRPC."""
-        if self._failures % _FAILURES_BETWEEN_LOOKS == _FAILURES_BEFORE_HINT:
+    def _hint(self, error: Unreachable) -> str:
+        """A certificate that either side refuses looks like a dead network to gRPC; where nobody
+        took the connection it was one."""
+        connected = not isinstance(error.__cause__, OSError)
+        if connected and self._failures % _FAILURES_BETWEEN_LOOKS == _FAILURES_BEFORE_HINT:
             self._clock_wrong = self._look_at_clock()
         if self._clock_wrong is not None:
             return str(self._clock_wrong)
