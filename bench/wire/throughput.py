@@ -55,9 +55,10 @@ _LEASE_NS = 3_600_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way for the file to come, and the processes that serve it."""
+    """One way for the file to come, how it is removed again, and the processes that serve it."""
 
     fetch: Callable[[], None]
+    remove: Callable[[], None]
     pids: list[int]
 
 
@@ -105,11 +106,13 @@ def prepare(stack: ExitStack, folder: Path, size_bytes: int) -> dict[str, tuple[
         stack.callback(child.stop)
         address = f"127.0.0.1:{child.ports['blobs']}"
         channel = functools.partial(dial, address, own) if tls else functools.partial(bare, address)
-        ours = functools.partial(fetch, channel, ref, folder / f"device-{security}")
-        theirs = functools.partial(
-            web.fetch, port, path, folder / f"http-{security}", hex_of(ref.digest), tls
+        device, target = ContentStore(folder / f"device-{security}"), folder / f"http-{security}"
+        ours = functools.partial(fetch, channel, ref, device)
+        theirs = functools.partial(web.fetch, port, path, target, hex_of(ref.digest), tls)
+        found[security] = (
+            Way(ours, functools.partial(device.remove, ref.digest), [child.process.pid]),
+            Way(theirs, target.unlink, server.pids),
         )
-        found[security] = Way(ours, [child.process.pid]), Way(theirs, server.pids)
     return found
 
 
@@ -134,20 +137,20 @@ def row(security: str, ours: Way, theirs: Way, mb: int, turns: int) -> dict[str,
 
 
 def timed(way: Way) -> tuple[float, float]:
-    """Seconds, and CPU seconds of the server."""
+    """Seconds, and CPU seconds of the server; either way begins without a file."""
     cpu, began = sum(map(cpu_s, way.pids)), time.perf_counter()
     way.fetch()
-    return time.perf_counter() - began, sum(map(cpu_s, way.pids)) - cpu
+    took, cpu = time.perf_counter() - began, sum(map(cpu_s, way.pids)) - cpu
+    way.remove()
+    return took, cpu
 
 
-def fetch(channel: Callable[[], grpc.Channel], ref: ArtifactRef, root: Path) -> None:
-    """As an agent fetches, on a connection of its own; what arrived is removed again."""
-    store = ContentStore(root)
+def fetch(channel: Callable[[], grpc.Channel], ref: ArtifactRef, store: ContentStore) -> None:
+    """As an agent fetches, on a connection of its own."""
     link = Link(channel, channel, QuietWindow())
     fetcher = Fetcher(ArtifactCache(store, 1 << 40, 0), link.read)
     fetcher.fetch(ref, threading.Event())
     link.close()
-    store.remove(ref.digest)
 
 
 def bare(address: str) -> grpc.Channel:
