@@ -1,4 +1,4 @@
-"""Meters read by their registers, against the worked examples of their data sheets."""
+"""Meters read by their registers, against examples worked out with their data sheets' steps."""
 
 from __future__ import annotations
 
