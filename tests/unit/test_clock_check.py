@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -103,7 +104,7 @@ def test_an_agent_whose_clock_ran_ahead_says_so_and_tries_on(
 ) -> None:
     server = served(AHEAD)
     agent = Agent(FakeController(), tmp_path)
-    line = lambda: dial_enrolment(server.address, server.ca_pem.encode())  # noqa: E731
+    line = partial(dial_enrolment, server.address, server.ca_pem.encode())
     loop = agent.session
     loop.link = Link(line, line, agent.quiet)
     loop.identity = replace(
@@ -129,7 +130,10 @@ def test_where_nobody_takes_a_connection_no_clock_is_looked_at(
     monkeypatch.setattr(session, "clock_trouble", looked)
     agent = Agent(FakeController(), tmp_path)
     knock = Knock()
-    line = lambda: grpc.insecure_channel(knock("127.0.0.1:1"))  # noqa: E731
+
+    def line() -> grpc.Channel:
+        return grpc.insecure_channel(knock("127.0.0.1:1"))
+
     agent.session.link = Link(line, line, agent.quiet)
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):

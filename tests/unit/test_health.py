@@ -111,6 +111,20 @@ def test_other_sweeps_end_no_probation(store: Store) -> None:
     assert [r.state for r in store.rounds("s1")] == [RoundState.QUEUED]
 
 
+def come_to_nothing(store: Store) -> tuple[Clockwork, list[int]]:
+    """Three rounds of the bench end, with the clockwork looking after each; it, and its time."""
+    store.add_rounds([queued(f"r{number}", index=number) for number in (1, 2)])
+    now = [NOW_NS]
+    clockwork = Clockwork(store, Presence(store), Tally(), lambda: now[0])
+    for _ in range(3):
+        granted = store.lease_round("id-bench", 60 * S, now[0])
+        assert granted is not None
+        store.record("id-bench", [reported(result(granted, p)) for p in range(2)], now[0])
+        now[0] += 5 * S
+        clockwork.tick()
+    return clockwork, now
+
+
 class TestTakenOffDuty:
     """A device whose rounds come to nothing."""
 
@@ -167,15 +181,7 @@ class TestTakenOffDuty:
 
     def test_from_failing_rounds_to_the_trial_and_back(self, home: Home, store: Store) -> None:
         store.update_device(replace(store.device("bench"), state=DeviceState.ACTIVE))
-        store.add_rounds([queued(f"r{number}", index=number) for number in (1, 2)])
-        now = [NOW_NS]
-        clockwork = Clockwork(store, Presence(store), Tally(), lambda: now[0])
-        for _ in range(3):
-            granted = store.lease_round("id-bench", 60 * S, now[0])
-            assert granted is not None
-            store.record("id-bench", [reported(result(granted, p)) for p in range(2)], now[0])
-            now[0] += 5 * S
-            clockwork.tick()
+        clockwork, now = come_to_nothing(store)
         after = store.device("bench")
         assert after.duty is Duty.CORDONED
         assert after.duty_reason.endswith("came to nothing: worker_crashed (3)")
@@ -217,15 +223,7 @@ class TestTakenOffDuty:
     ) -> None:
         monkeypatch.setattr(health, "FEW", 1)
         store.update_device(replace(store.device("bench"), state=DeviceState.ACTIVE))
-        store.add_rounds([queued(f"r{number}", index=number) for number in (1, 2)])
-        now = [NOW_NS]
-        clockwork = Clockwork(store, Presence(store), Tally(), lambda: now[0])
-        for _ in range(3):
-            granted = store.lease_round("id-bench", 60 * S, now[0])
-            assert granted is not None
-            store.record("id-bench", [reported(result(granted, p)) for p in range(2)], now[0])
-            now[0] += 5 * S
-            clockwork.tick()
+        come_to_nothing(store)
         assert store.device("bench").duty is Duty.ON and store.audit(9) == []
 
 
